@@ -1,0 +1,1 @@
+"""One statistical procedure per module, its source cited."""

@@ -1,0 +1,67 @@
+"""An e-value for harm: whether one of two arms fails more often than it may.
+
+Look at the failures of both arms together. If the canary's failure rate is at most ``harm_ratio`` times the baseline's,
+each failure belongs to the canary with a probability of at most
+
+    θ0 = harm_ratio · n_canary / (harm_ratio · n_canary + n_baseline)
+
+(exact for rare failures, that is in the Poisson limit; for common ones the canary's count varies less than this says,
+which makes the test careful). Against it stand alternatives in which the ratio is higher. The likelihood ratio of an
+alternative has an expectation of at most 1 whenever θ ≤ θ0, because it grows with the canary's count; so has the
+product over disjoint spans of time, and so has the mean over alternatives. By Ville's inequality the chance that this
+mean *ever* reaches 1/alpha is at most alpha: one may look as often as one likes and stop at any time.
+
+Source: M. Lindon, A. Malek, Anytime-Valid Inference for Multinomial Count Data, NeurIPS 2022; J. Ville, Étude critique
+de la notion de collectif, 1939.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+__all__ = ["ALTERNATIVES", "add", "e_value", "log_likelihood_ratios"]
+
+ALTERNATIVES = (1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0)
+"""How many times the tolerated ratio the canary's rate is, under each alternative; all have the same weight."""
+
+
+def log_likelihood_ratios(
+    *,
+    canary_failures: int,
+    canary_trials: int,
+    baseline_failures: int,
+    baseline_trials: int,
+    harm_ratio: float = 1.0,
+) -> tuple[float, ...]:
+    """Return the log-likelihood ratio of each alternative for one span of time.
+
+    A span in which one arm saw nothing says nothing about their ratio and gives zeros.
+
+    :param harm_ratio: the tolerated ratio of the rates, 1 or more
+    """
+    if canary_trials == 0 or baseline_trials == 0:
+        return (0.0,) * len(ALTERNATIVES)
+    share = harm_ratio * canary_trials / (harm_ratio * canary_trials + baseline_trials)
+    ratios = []
+    for times in ALTERNATIVES:
+        other = share * times / (share * times + 1.0 - share)
+        ratios.append(
+            canary_failures * math.log(other / share) + baseline_failures * math.log((1.0 - other) / (1.0 - share))
+        )
+    return tuple(ratios)
+
+
+def add(spans: Iterable[Sequence[float]]) -> tuple[float, ...]:
+    """Return the log-likelihood ratios of disjoint spans taken together."""
+    total = (0.0,) * len(ALTERNATIVES)
+    for span in spans:
+        total = tuple(before + more for before, more in zip(total, span, strict=True))
+    return total
+
+
+def e_value(log_ratios: Sequence[float]) -> float:
+    """Return the mean likelihood ratio over the alternatives; infinity where it exceeds every number."""
+    highest = max(log_ratios)
+    logarithm = highest + math.log(sum(math.exp(value - highest) for value in log_ratios) / len(log_ratios))
+    return math.exp(logarithm) if logarithm < 700 else math.inf
