@@ -1,0 +1,113 @@
+"""The gate's decision as one self-contained HTML page: no script, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from airflow_mlops.evaluation.policy import GatePolicy
+from airflow_mlops.evaluation.report import Estimate, EvaluationReport
+from airflow_mlops.verdict import CheckResult, Verdict, combine
+
+__all__ = ["render_html"]
+
+_HEADLINES = {
+    Verdict.PASS: "The candidate may go on.",
+    Verdict.WARN: "The candidate may go on, with a reservation.",
+    Verdict.FAIL: "The candidate is not good enough.",
+    Verdict.INCONCLUSIVE: "Too little was shown to decide, so the candidate does not go on.",
+    Verdict.ERROR: "The candidate could not be judged.",
+}
+
+
+def render_html(
+    report: EvaluationReport,
+    policy: GatePolicy,
+    checks: Sequence[CheckResult],
+    *,
+    model_name: str,
+    judged_at: str,
+) -> str:
+    """Render a decision for people.
+
+    :param report: what was measured
+    :param policy: what was asked
+    :param checks: what was concluded
+    :param model_name: the model
+    :param judged_at: when, as text
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        files("airflow_mlops.evaluation").joinpath("templates/gate.html").read_text(encoding="utf-8")
+    )
+    verdict = combine(checks)
+    return template.render(
+        model_name=model_name,
+        verdict=verdict.value,
+        headline=_HEADLINES[verdict],
+        report=report,
+        confidence=f"{100 * policy.confidence:g}",
+        checks=[_check(check) for check in checks],
+        metrics=_metrics(report),
+        slices=[_slice(part) for part in report.slices],
+        small_slices=report.small_slices,
+        judged_at=judged_at,
+    )
+
+
+def _check(check: CheckResult) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "verdict": check.verdict.value,
+        "reason": check.reason,
+        "picture": _picture(check),
+    }
+
+
+def _picture(check: CheckResult) -> dict[str, float] | None:
+    """Place interval, estimate and bound on a line from 0 to 100."""
+    if check.low is None or check.high is None or check.value is None or check.threshold is None:
+        return None
+    marks = [check.low, check.high, check.threshold, *([0.0] if "non_inferiority" in check.name else [])]
+    left, right = min(marks), max(marks)
+    margin = 0.08 * (right - left) or 1.0
+
+    def place(number: float) -> float:
+        return round(100 * (number - left + margin) / (right - left + 2 * margin), 2)
+
+    low, high = place(check.low), place(check.high)
+    return {"low": low, "width": round(high - low, 2), "value": place(check.value), "bound": place(check.threshold)}
+
+
+def _metrics(report: EvaluationReport) -> list[dict[str, str]]:
+    champion: Mapping[str, Estimate] = report.champion.metrics if report.champion else {}
+    return [
+        {
+            "name": name,
+            "candidate": _text(found),
+            "champion": _text(champion.get(name)),
+            "difference": _text(report.differences.get(name), "+"),
+            "method": found.method,
+        }
+        for name, found in report.candidate.metrics.items()
+    ]
+
+
+def _slice(part: Any) -> dict[str, str]:
+    return {
+        "name": f"{part.column} = {part.value}",
+        "rows": f"{part.candidate.rows:,}",
+        "positives": f"{part.candidate.positives:,}",
+        "roc_auc": _text(part.candidate.metrics.get("roc_auc")),
+        "brier": _text(part.candidate.metrics.get("brier")),
+        "difference": _text(part.differences.get("roc_auc"), "+"),
+    }
+
+
+def _text(found: Estimate | None, sign: str = "") -> str:
+    if found is None:
+        return "–"  # noqa: RUF001 - a dash where there is no number
+    return f"{found.value:{sign}.4f} ({found.low:{sign}.4f} to {found.high:{sign}.4f})"

@@ -1,0 +1,1 @@
+"""Governance: who may release, what was decided, can it be proved."""

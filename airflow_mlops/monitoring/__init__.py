@@ -1,0 +1,1 @@
+"""Has the world changed? The join of predictions with labels, drift checks, and when to train again."""

@@ -1,0 +1,1 @@
+"""How far may traffic move? Specs, judgement and the pure transition of a rollout."""

@@ -1,0 +1,97 @@
+"""What is seen of a rollout at one look: the route as it is, and what each arm has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from airflow_mlops.exceptions import SpecificationError
+
+__all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "since"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouteView:
+    """How one route is.
+
+    :param route: name of the route, which is the model's name
+    :param generation: grows by one with every change; 0 for a route that was never written
+    :param weights: target to percent; they sum to 100, or the mapping is empty and requests get status 503
+    :param targets: target to TCP port, also those without weight
+    :param foreign_edits: what somebody else changed, one sentence each
+    :param applied: whether what the proxy reads is what this route says
+    """
+
+    route: str
+    generation: int = 0
+    weights: Mapping[str, int] = field(default_factory=dict)
+    targets: Mapping[str, int] = field(default_factory=dict)
+    foreign_edits: tuple[str, ...] = ()
+    applied: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmCounters:
+    """Cumulative counters of one target; they start again from zero when the proxy does.
+
+    :param requests: finished requests, answered or not
+    :param errors: those of them that ended with a status of 500 or more
+    :param timed: requests whose duration was measured, timeouts included
+    :param slow: those of them that took longer than the edge that was asked for
+    :param at: when they were read, seconds since the epoch
+    """
+
+    requests: int
+    errors: int
+    timed: int = 0
+    slow: int = 0
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse counters that contradict themselves."""
+        for name in ("requests", "errors", "timed", "slow"):
+            if getattr(self, name) < 0:
+                raise SpecificationError(f"ArmCounters.{name}", getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What one arm did in some span of time; the fields are those of :class:`ArmCounters`."""
+
+    requests: int = 0
+    errors: int = 0
+    timed: int = 0
+    slow: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        """Add the counts of two spans that do not overlap."""
+        return Counts(
+            requests=self.requests + other.requests,
+            errors=self.errors + other.errors,
+            timed=self.timed + other.timed,
+            slow=self.slow + other.slow,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One look at the world.
+
+    :param route: the route, None when it could not be read
+    :param counters: counters of both arms, None when they could not be read
+    :param problem: why something could not be read, one sentence; empty when all could
+    """
+
+    route: RouteView | None = None
+    counters: Mapping[str, ArmCounters] | None = None
+    problem: str = ""
+
+
+def since(before: ArmCounters, now: ArmCounters) -> Counts:
+    """Return what happened between two readings.
+
+    A counter that fell means that the proxy was started again: everything that it shows now happened since.
+    """
+    fields = ("requests", "errors", "timed", "slow")
+    reset = any(getattr(now, name) < getattr(before, name) for name in fields)
+    return Counts(**{name: getattr(now, name) - (0 if reset else getattr(before, name)) for name in fields})

@@ -1,0 +1,130 @@
+"""What a rollout needs of the world: a router, a place for its state, counters, and model servers.
+
+All calls are blocking, absolute and idempotent. Trouble that may pass raises
+:class:`~airflow_mlops.exceptions.TransientAdapterError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from airflow_mlops.rollout.observation import ArmCounters, RouteView
+from airflow_mlops.rollout.serving import ServerSpec, ServerStatus
+from airflow_mlops.rollout.state import RolloutState
+
+__all__ = ["ArmCounters", "Lease", "RolloutStore", "RouteView", "Router", "ServerFleet", "TrafficMetrics"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to move one route's traffic.
+
+    :param token: grows with every change of hands; writes with an older one are refused
+    :param holder: who holds it, for example ``dag/run/task/map index``
+    :param expires_at: seconds since the epoch; only a recorded verdict moves it
+    :param state: the rollout that this holder has under way, None for a fresh start
+    :param previous: the state that the holder before left behind, None if there is none
+    """
+
+    token: int
+    holder: str
+    expires_at: float
+    state: RolloutState | None = None
+    previous: RolloutState | None = None
+
+
+class Router(Protocol):
+    """Splits a route's requests between targets."""
+
+    def observe(self, route: str) -> RouteView:
+        """Tell how the route is; a route that nobody wrote yet is empty, not an error."""
+        ...
+
+    def ensure_targets(self, route: str, targets: Mapping[str, int], *, fencing_token: int) -> RouteView:
+        """Make targets known, name to TCP port, without giving them traffic; others stay."""
+        ...
+
+    def set_weights(
+        self, route: str, weights: Mapping[str, int], *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Make these the weights; the same weights again change nothing.
+
+        :param expected_generation: the generation that the caller saw; None writes in any case, over foreign edits
+            too, which is for rolling back only
+        :raises StaleWriteError: when the token is older than the route's, or the generation is another
+        """
+        ...
+
+    def verify(self, route: str) -> Literal["ok", "pending", "unsupported"]:
+        """Tell whether the proxy works with the weights that the route says."""
+        ...
+
+    def remove_target(self, route: str, name: str) -> RouteView:
+        """Forget a target.
+
+        :raises PermanentAdapterError: when it still has weight
+        """
+        ...
+
+
+class RolloutStore(Protocol):
+    """Keeps the state of the rollout beside the route, and who may change it."""
+
+    def acquire(self, route: str, holder: str, *, lease_seconds: float) -> Lease:
+        """Take the lease, or take it up again.
+
+        :param lease_seconds: how long the lease lives after every verdict
+        :raises LeaseHeldError: when somebody else holds it and it has not expired
+        """
+        ...
+
+    def load(self, route: str) -> Lease | None:
+        """Return what is stored, None if nothing is."""
+        ...
+
+    def save(self, route: str, state: RolloutState, *, token: int, renew: bool) -> None:
+        """Store the state if the lease is still held.
+
+        :param token: the lease's token
+        :param renew: whether a verdict was reached; only then is the lease prolonged
+        :raises StaleWriteError: when the lease passed to somebody else or was released, or the state stored is newer
+        """
+        ...
+
+    def release(self, route: str, *, token: int) -> None:
+        """Give the lease back; the state stays readable."""
+        ...
+
+
+class TrafficMetrics(Protocol):
+    """Counts what targets did."""
+
+    def read(self, targets: Sequence[str], *, slow_ms: int | None) -> Mapping[str, ArmCounters]:
+        """Return the counters of the targets; one that the proxy does not know is missing from the result."""
+        ...
+
+
+class ServerFleet(Protocol):
+    """Runs model servers."""
+
+    def ensure(self, spec: ServerSpec) -> None:
+        """Ask for the server to run; the same spec again changes nothing."""
+        ...
+
+    def spec(self, name: str) -> ServerSpec | None:
+        """Return what was asked for under this name, None when nothing was."""
+        ...
+
+    def status(self, name: str) -> ServerStatus | None:
+        """Tell how the server is, None when nobody knows it."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Ask for the server to stop."""
+        ...
+
+    def list(self) -> Iterable[str]:
+        """Return the names of the servers that should run."""
+        ...

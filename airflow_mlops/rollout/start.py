@@ -1,0 +1,53 @@
+"""How a rollout begins, and how a process takes up one that is under way."""
+
+from __future__ import annotations
+
+from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
+from airflow_mlops.rollout.look import Gateway
+from airflow_mlops.rollout.ports import Lease, ServerFleet
+from airflow_mlops.rollout.spec import RolloutSpec
+from airflow_mlops.rollout.state import RolloutState, begin, stable_target
+
+__all__ = ["start"]
+
+
+def start(
+    gateway: Gateway, fleet: ServerFleet, lease: Lease, *, route: str, candidate: str, spec: RolloutSpec
+) -> RolloutState:
+    """Return the rollout to drive, stored before any traffic moves.
+
+    A rollout under way ends by the rules that it began with, whatever ``spec`` says now.
+
+    :param lease: the right to move the route's traffic; it holds the rollout that is under way, if any
+    :param candidate: name of the model server that shall take over
+    :raises PermanentAdapterError: when nobody knows the candidate
+    :raises TransientAdapterError: when the candidate is not ready
+    :raises SpecificationError: when the rollout under way is of another candidate
+    """
+    if lease.state is not None:
+        return _take_up(gateway, fleet, lease, lease.state, candidate)
+    port = _port(fleet, candidate)
+    stable = stable_target(gateway.router.observe(route).weights, lease.previous, candidate)
+    gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
+    state = begin(spec=spec, model_name=route, candidate=candidate, stable=stable, now=gateway.clock.now())
+    gateway.store.save(route, state, token=lease.token, renew=True)
+    return state
+
+
+def _take_up(gateway: Gateway, fleet: ServerFleet, lease: Lease, state: RolloutState, candidate: str) -> RolloutState:
+    if state.candidate != candidate:
+        raise SpecificationError("candidate", candidate, f"{state.candidate!r}, whose rollout is under way")
+    status = fleet.status(candidate)
+    # A server that was started again may listen elsewhere; one that is down now is the judge's business.
+    if status is not None and status.phase == "ready" and status.port is not None:
+        gateway.router.ensure_targets(state.model_name, {candidate: status.port}, fencing_token=lease.token)
+    return state
+
+
+def _port(fleet: ServerFleet, name: str) -> int:
+    status = fleet.status(name)
+    if status is None:
+        raise PermanentAdapterError(f"model server {name!r} is not known; start it before its rollout")
+    if status.phase != "ready" or status.port is None:
+        raise TransientAdapterError(f"model server {name!r} is {status.phase}, not ready: {status.message}")
+    return status.port

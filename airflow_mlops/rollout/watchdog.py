@@ -1,0 +1,43 @@
+"""What happens when nobody judges any more: traffic goes back when the lease ends.
+
+A rollout's processes may all be gone, Airflow and its database too. Whoever keeps the gateway running calls this now
+and then; it needs neither measurements nor Airflow.
+"""
+
+from __future__ import annotations
+
+from airflow_mlops.clock import Clock
+from airflow_mlops.exceptions import LeaseHeldError
+from airflow_mlops.rollout.ports import RolloutStore, Router
+from airflow_mlops.rollout.state import intended_weights
+from airflow_mlops.rollout.step import abort
+
+__all__ = ["HOLDER", "return_expired"]
+
+HOLDER = "watchdog"
+_LEASE_SECONDS = 30.0
+
+
+def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Clock) -> str | None:
+    """Give a route's traffic back to its stable model if the rollout's lease has ended undecided.
+
+    :return: what was done, one sentence; None when there was nothing to do
+    """
+    found = store.load(route)
+    if found is None or not found.holder or found.expires_at > clock.now():
+        return None
+    try:
+        lease = store.acquire(route, HOLDER, lease_seconds=_LEASE_SECONDS)
+    except LeaseHeldError:
+        return None  # its holder came back at the last moment
+    # A watchdog that died half-way finds its own state, any other finds what the late holder left.
+    left = lease.state or lease.previous
+    said = None
+    if left is not None and left.phase != "promoted":
+        late = found.holder if found.holder != HOLDER else "the holder before"
+        state = abort(left, clock.now(), f"{late} recorded no verdict until its lease ended")
+        store.save(route, state, token=lease.token, renew=True)
+        router.set_weights(route, intended_weights(state), fencing_token=lease.token, expected_generation=None)
+        said = f"all traffic of {route} went back to {state.stable}: {state.reason}"
+    store.release(route, token=lease.token)
+    return said

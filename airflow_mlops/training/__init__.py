@@ -1,0 +1,1 @@
+"""What to run, and what came back: the training contract and its ports."""

@@ -1,0 +1,1 @@
+"""Are these data fit for use? Rules, what they found, and what that means."""

@@ -1,0 +1,72 @@
+"""The validation report as one self-contained HTML page: no script, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import textwrap
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from airflow_mlops.validation.report import RuleResult, ValidationReport, summarise
+from airflow_mlops.verdict import Verdict
+
+__all__ = ["render_html"]
+
+_HEADLINES = {
+    Verdict.PASS: "The data keep every rule.",
+    Verdict.WARN: "The data may be used; some rules that only warn are broken.",
+    Verdict.FAIL: "The data are not fit for use.",
+    Verdict.INCONCLUSIVE: "Too little was seen to decide.",
+    Verdict.ERROR: "Not all that was asked could be checked, so nothing is cleared.",
+}
+
+
+def render_html(report: ValidationReport, *, checked_at: str) -> str:
+    """Render a report for people.
+
+    :param report: what was found
+    :param checked_at: when, as text
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(
+        files("airflow_mlops.validation").joinpath("templates/report.html").read_text(encoding="utf-8")
+    )
+    known = {result.reason for result in report.results}
+    return template.render(
+        suite=report.suite,
+        dataset=report.dataset,
+        verdict=report.verdict.value,
+        headline=_HEADLINES[report.verdict],
+        summary=summarise(report),
+        broken=[_row(result) for result in report.broken],
+        kept=[_row(result) for result in report.results if result.passed],
+        lacking=[check.reason for check in report.checks if check.reason not in known],
+        checked_at=checked_at,
+    )
+
+
+def _row(result: RuleResult) -> dict[str, Any]:
+    arguments = {key: value for key, value in result.rule.kwargs.items() if key != "column"}
+    return {
+        "label": result.rule.label,
+        "type": result.rule.type,
+        "because": result.rule.because,
+        "severity": result.rule.severity,
+        "arguments": textwrap.shorten(", ".join(f"{key} = {value}" for key, value in arguments.items()), 300),
+        "verdict": result.verdict.value,
+        "numbers": _numbers(result),
+        "percent": None if result.share is None else round(100 * result.share, 2),
+        "examples": result.examples,
+        "first_rows": ", ".join(map(str, result.first_rows)),
+        "observed": result.observed,
+        "error": result.error,
+    }
+
+
+def _numbers(result: RuleResult) -> str | None:
+    if result.share is None:
+        return None
+    if not result.unexpected_count:
+        return f"0 of {result.rows:,} rows"
+    return f"{result.unexpected_count:,} of {result.rows:,} rows ({result.share:.2%})"
