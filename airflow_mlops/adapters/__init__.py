@@ -1,0 +1,1 @@
+"""The world outside, one client per file."""

@@ -1,0 +1,1 @@
+"""Where images are made: one module per engine."""

@@ -1,0 +1,1 @@
+"""Adapters that count requests, errors and slow answers."""

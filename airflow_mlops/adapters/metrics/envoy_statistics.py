@@ -1,0 +1,99 @@
+"""Counters of a rollout's arms from Envoy's own statistics: no metrics server is needed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow_mlops.clock import Clock, SystemClock
+from airflow_mlops.exceptions import ContractError, SpecificationError, TransientAdapterError
+from airflow_mlops.rollout.observation import ArmCounters
+
+__all__ = ["EnvoyStatistics", "parse"]
+
+_LINE = re.compile(r"^envoy_cluster_(?P<metric>[a-z0-9_]+)\{(?P<labels>[^}]*)\} (?P<value>[0-9.eE+-]+)$", re.MULTILINE)
+_LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
+_WANTED = "upstream_rq_(completed|timeout|time|5xx)$"
+
+
+class EnvoyStatistics:
+    """Reads counters at Envoy's admin port; implements :class:`airflow_mlops.rollout.ports.TrafficMetrics`.
+
+    :param admin_url: for example ``http://127.0.0.1:8101``
+    :param timeout_seconds: after which an answer counts as none
+    :param clock: what time it is
+    """
+
+    def __init__(self, admin_url: str, *, timeout_seconds: float = 3.0, clock: Clock | None = None) -> None:
+        self._admin_url = admin_url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._clock = clock or SystemClock()
+        self._client: Any = None
+
+    def read(self, targets: Sequence[str], *, slow_ms: int | None) -> Mapping[str, ArmCounters]:
+        """Return the counters of the targets; one that Envoy does not know is missing from the result.
+
+        :param targets: cluster names
+        :param slow_ms: the edge above which a request is slow, one of Envoy's; None counts none as slow
+        :raises TransientAdapterError: when Envoy does not answer
+        :raises ContractError: when the answer is not what Envoy writes
+        """
+        import httpx
+
+        names = "|".join(re.escape(name) for name in targets)
+        try:
+            if self._client is None:
+                # Kept, because making one costs more than a look, but without an open connection between looks; never
+                # through a proxy, the admin port is near.
+                limits = httpx.Limits(max_keepalive_connections=0)
+                self._client = httpx.Client(timeout=self._timeout_seconds, trust_env=False, limits=limits)
+            answer = self._client.get(
+                f"{self._admin_url}/stats/prometheus", params={"filter": rf"^cluster\.({names})\.{_WANTED}"}
+            )
+        except httpx.TransportError as error:
+            raise TransientAdapterError(f"Envoy's statistics at {self._admin_url} cannot be read: {error}") from error
+        if answer.status_code != 200:
+            raise TransientAdapterError(f"Envoy's statistics at {self._admin_url}: status {answer.status_code}")
+        return parse(answer.text, targets, slow_ms=slow_ms, at=self._clock.now())
+
+
+def parse(text: str, targets: Sequence[str], *, slow_ms: int | None, at: float) -> dict[str, ArmCounters]:
+    """Read counters out of Envoy's Prometheus text.
+
+    :raises SpecificationError: when Envoy has no bucket that ends at ``slow_ms``
+    :raises ContractError: when a counter is missing that Envoy always has
+    """
+    values: dict[tuple[str, str, str], int] = {}
+    for line in _LINE.finditer(text):
+        labels = dict(_LABEL.findall(line["labels"]))
+        detail = labels.get("le") or labels.get("envoy_response_code_class") or ""
+        values[labels.get("envoy_cluster_name", ""), line["metric"], detail] = int(float(line["value"]))
+    known = {cluster for cluster, _, _ in values}
+    return {name: _arm(values, name, slow_ms, at) for name in targets if name in known}
+
+
+def _arm(values: Mapping[tuple[str, str, str], int], name: str, slow_ms: int | None, at: float) -> ArmCounters:
+    def always(metric: str, detail: str = "") -> int:
+        try:
+            return values[name, metric, detail]
+        except KeyError:
+            raise ContractError(f"Envoy's statistics: {metric} of {name!r} is missing") from None
+
+    # Envoy makes the counter of a status class when the first such answer comes: no counter, no such answer.
+    errors = values.get((name, "upstream_rq_xx", "5"), 0)
+    requests = always("upstream_rq_completed")
+    if slow_ms is None:
+        return ArmCounters(requests=requests, errors=errors, at=at)
+    # A request that timed out has no duration, and was slow.
+    timeouts = always("upstream_rq_timeout")
+    measured = values.get((name, "upstream_rq_time_count", ""), 0)
+    if measured == 0:
+        return ArmCounters(requests=requests, errors=errors, timed=timeouts, slow=timeouts, at=at)
+    fast = values.get((name, "upstream_rq_time_bucket", str(slow_ms)))
+    if fast is None:
+        edges = sorted(float(edge) for key, metric, edge in values if key == name and metric.endswith("_bucket"))
+        raise SpecificationError("slow_ms", slow_ms, "an edge that Envoy has: " + ", ".join(f"{e:g}" for e in edges))
+    return ArmCounters(
+        requests=requests, errors=errors, timed=measured + timeouts, slow=measured - fast + timeouts, at=at
+    )

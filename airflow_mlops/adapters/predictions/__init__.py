@@ -1,0 +1,1 @@
+"""Where predictions and the labels that arrive later are read from."""

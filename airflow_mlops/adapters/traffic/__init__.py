@@ -1,0 +1,1 @@
+"""Adapters that split requests between model servers."""

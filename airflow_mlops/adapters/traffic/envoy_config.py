@@ -1,0 +1,181 @@
+"""What Envoy reads, built from routes: bootstrap, clusters and routes as text.
+
+Pure functions: the same routes give the same text, byte for byte. Every rendered file starts with the digest of what
+follows, so that a change by another hand can be told from a write of ours that did not finish.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import yaml
+
+__all__ = ["bootstrap", "clusters", "is_foreign", "routes"]
+
+ROUTE_CONFIGURATION = "models"
+_HEADER = "# Written by airflow-mlops from the files in ../routes; a change made here stops rollouts. Content: "
+_TYPE = "type.googleapis.com/envoy."
+_CONNECTIONS = f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_CONNECT_TIMEOUT = "1s"
+# A model server closes idle connections after five seconds; the proxy lets go first, so that it never sends a request
+# into a connection that is being closed.
+_IDLE_TIMEOUT = "3s"
+
+
+class RouteLike(Protocol):
+    """The part of a route that Envoy has to know."""
+
+    @property
+    def route(self) -> str:
+        """Name of the model."""
+        ...
+
+    @property
+    def weights(self) -> Mapping[str, int]:
+        """Target to percent."""
+        ...
+
+    @property
+    def targets(self) -> Mapping[str, int]:
+        """Target to port."""
+        ...
+
+
+def _signed(document: Mapping[str, Any]) -> str:
+    body = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    return f"{_HEADER}{hashlib.sha256(body.encode()).hexdigest()}\n{body}"
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a rendered file was changed by another hand."""
+    head, _, body = text.partition("\n")
+    return not head.startswith(_HEADER) or head[len(_HEADER) :] != hashlib.sha256(body.encode()).hexdigest()
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _watched(folder: Path, name: str) -> dict[str, Any]:
+    return {
+        "path_config_source": {"path": str(folder / name), "watched_directory": {"path": str(folder)}},
+        "resource_api_version": "V3",
+    }
+
+
+def bootstrap(folder: Path, *, listen_port: int, admin_port: int) -> str:
+    """Render what Envoy is started with.
+
+    :param folder: absolute folder of the rendered files
+    :param listen_port: where clients ask for predictions
+    :param admin_port: Envoy's own interface: statistics and readiness
+    """
+    manager = {
+        "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "rds": {"config_source": _watched(folder, "rds.yaml"), "route_config_name": ROUTE_CONFIGURATION},
+        "http_filters": [
+            {"name": "router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}}
+        ],
+    }
+    listener = {
+        "name": "models",
+        "address": _address(listen_port),
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+    }
+    document = {
+        "node": {"id": "gateway", "cluster": "gateway"},
+        "admin": {"address": _address(admin_port)},
+        "dynamic_resources": {"cds_config": _watched(folder, "cds.yaml")},
+        "static_resources": {"listeners": [listener]},
+        # Latency histograms become readable only when statistics are flushed; the usual five seconds would make
+        # every look a look into the past.
+        "stats_flush_interval": "0.5s",
+        # Without a drop of its own, Envoy would warn at every start that connections are unlimited.
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _CONNECTIONS,
+                        "max_active_downstream_connections": 10000,
+                    },
+                }
+            ]
+        },
+    }
+    return _signed(document)
+
+
+def _cluster(name: str, port: int) -> dict[str, Any]:
+    return {
+        "@type": f"{_TYPE}config.cluster.v3.Cluster",
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {"idle_timeout": _IDLE_TIMEOUT},
+                "explicit_http_config": {"http_protocol_options": {}},
+            }
+        },
+    }
+
+
+def clusters(known: Iterable[RouteLike]) -> str:
+    """Render one cluster for each target of all routes."""
+    targets = {name: port for route in known for name, port in route.targets.items()}
+    return _signed({"resources": [_cluster(name, port) for name, port in sorted(targets.items())]})
+
+
+def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
+    match = {"path_separated_prefix": f"/v2/models/{route.route}"}
+    weights = {name: weight for name, weight in sorted(route.weights.items()) if weight > 0}
+    if not weights:
+        body = f"model {route.route!r} has no server with traffic"
+        return {"match": match, "direct_response": {"status": 503, "body": {"inline_string": body}}}
+    entries = [
+        {
+            "name": name,
+            "weight": weight,
+            "response_headers_to_add": [
+                {
+                    "header": {"key": "x-model-version", "value": name},
+                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+                }
+            ],
+        }
+        for name, weight in weights.items()
+    ]
+    return {
+        "match": match,
+        "route": {
+            "weighted_clusters": {"clusters": entries},
+            "timeout": f"{timeout_seconds:g}s",
+            # Never on an answer: whoever judges the canary must see its errors.
+            "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
+        },
+    }
+
+
+def routes(known: Iterable[RouteLike], *, timeout_seconds: float) -> str:
+    """Render the split of every route.
+
+    :param timeout_seconds: after which a request is answered with status 504
+    """
+    entries = [_model_route(route, timeout_seconds) for route in sorted(known, key=lambda route: route.route)]
+    host = {"name": "models", "domains": ["*"], "routes": entries}
+    configuration = {
+        "@type": f"{_TYPE}config.route.v3.RouteConfiguration",
+        "name": ROUTE_CONFIGURATION,
+        "virtual_hosts": [host],
+    }
+    return _signed({"resources": [configuration]})

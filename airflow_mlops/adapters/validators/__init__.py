@@ -1,0 +1,1 @@
+"""Engines that evaluate rules on tables."""

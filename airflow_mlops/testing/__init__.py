@@ -1,0 +1,1 @@
+"""Fakes and conformance suites, so that users can test their DAGs and their own adapters as we test ours."""
