@@ -1,0 +1,77 @@
+"""The commands ``airflow mlops …`` as Airflow's command line wants them declared; imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.cli.cli_config import ActionCommand, Arg, CLICommand, GroupCommand, lazy_load_command
+
+__all__ = ["get_cli_commands"]
+
+
+def _arg(flag: str, **options: Any) -> Arg:
+    # Airflow's class has no annotations; whether a type checker minds depends on how it was told to follow Airflow.
+    make: Any = Arg
+    made: Arg = make((flag,), **options)
+    return made
+
+
+_HOME = _arg("--home", help="Folder of the stack (default: the option local_home of section mlops)", metavar="DIR")
+_PORTS = (
+    _arg("--port-base", type=int, metavar="N", help="Take all ports from the block of 100 that begins with N"),
+    _arg("--airflow-port", type=int, metavar="N", help="Airflow's UI and API (default: 8080)"),
+    _arg("--mlflow-port", type=int, metavar="N", help="MLflow's UI and API (default: 5000)"),
+    _arg("--gateway-port", type=int, metavar="N", help="Where clients ask for predictions (default: 8100)"),
+    _arg("--gateway-admin-port", type=int, metavar="N", help="Envoy's statistics (default: 8101)"),
+    _arg("--server-port-first", type=int, metavar="N", help="First of the model servers' 100 ports (default: 8200)"),
+    _arg("--worker-log-port", type=int, metavar="N", help="Logs of running tasks (default: 8793)"),
+    _arg("--trigger-log-port", type=int, metavar="N", help="Logs of running triggers (default: 8794)"),
+)
+_UP = (
+    _HOME,
+    *_PORTS,
+    _arg("--dags-folder", metavar="DIR", help="Where the DAGs are (default: the folder dags of the home)"),
+    _arg("--no-airflow", action="store_true", help="Leave Airflow's components out"),
+    _arg("--requirements", action="append", default=[], metavar="FILE", help="What the model environment consists of"),
+    _arg("--timeout", type=float, default=180.0, metavar="SECONDS", help="How long it may take (default: 180)"),
+)
+_TRAFFIC_START = (
+    _HOME,
+    _arg("--requests", required=True, metavar="FILE", help="JSON lines with id, features and label"),
+    _arg("--rate", required=True, type=float, metavar="N", help="Requests per second"),
+    _arg("--model-name", metavar="NAME", help="Model (default: the file's name up to its first hyphen)"),
+    _arg(
+        "--label-delay-seconds", type=float, default=1.0, metavar="S", help="From an answer to its label (default: 1)"
+    ),
+    _arg("--loop", action="store_true", help="Begin again after the last request"),
+)
+
+
+def _command(name: str, text: str, function: str, args: tuple[Arg, ...]) -> ActionCommand:
+    return ActionCommand(name=name, help=text, func=lazy_load_command(f"airflow_mlops.cli.local.{function}"), args=args)
+
+
+def get_cli_commands() -> list[CLICommand]:
+    """Return what Airflow adds to its command line."""
+    traffic = GroupCommand(
+        name="traffic",
+        help="Replay prepared requests against the gateway",
+        subcommands=(
+            _command("start", "Start sending, or send something else", "start", _TRAFFIC_START),
+            _command("stop", "Stop sending", "stop", (_HOME,)),
+        ),
+    )
+    as_json = _arg("--json", action="store_true", help="Print JSON instead of a table")
+    local = GroupCommand(
+        name="local",
+        help="Airflow, MLflow, Envoy and model servers on this machine",
+        subcommands=(
+            _command("up", "Start everything and wait until it is healthy", "up", _UP),
+            _command("down", "Stop everything", "down", (_HOME,)),
+            _command(
+                "status", "Say how every service is; status 0 only if all are healthy", "status", (_HOME, as_json)
+            ),
+            traffic,
+        ),
+    )
+    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(local,))]

@@ -1,0 +1,1 @@
+"""The embedded stack: real software on one machine, started and watched by one supervisor."""
