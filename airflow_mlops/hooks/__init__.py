@@ -1,0 +1,1 @@
+"""Hooks: from an Airflow connection or option to what a domain needs."""

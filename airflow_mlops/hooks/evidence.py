@@ -1,0 +1,116 @@
+"""Keeping the decision record: one numbered document per decision, chained per subject, never forked.
+
+Documents lie at ``evidence/<subject>/000001-<digest>.json``. Writers on a local root take turns by a file lock. On
+object storage every number is claimed by a conditional write of the document itself, so that of two writers one has
+to take the next number; a claim whose document is missing (its writer died) is completed by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow_mlops.codec import decode, encode
+from airflow_mlops.evidence import Evidence, digest, verify_chain
+from airflow_mlops.exceptions import ContractError, SpecificationError, TransientAdapterError
+
+if TYPE_CHECKING:
+    from airflow_mlops.hooks.artifacts import ArtifactStore
+
+__all__ = ["append", "read"]
+
+_NAME = re.compile(r"(\d{6})-([0-9a-f]{12})\.json")
+_ATTEMPTS = 50
+
+
+def append(store: ArtifactStore, evidence: Evidence) -> tuple[str, str]:
+    """Link a document to the newest one of its subject, write it, return its URI and digest.
+
+    :raises TransientAdapterError: if other writers were faster too many times
+    """
+    from airflow_mlops.hooks.artifacts import local_path
+
+    folder = local_path(store.uri("evidence", evidence.subject))
+    if folder is None:
+        return _append_remote(store, evidence)
+    with _turn(folder):
+        number, linked = _linked(store, evidence)
+        return _write(store, number, linked)
+
+
+def read(store: ArtifactStore, subject: str) -> tuple[Evidence, ...]:
+    """Return a subject's documents, oldest first.
+
+    :raises ContractError: if a document was changed, removed or reordered
+    """
+    documents = []
+    for position, name in enumerate(_names(store, subject), start=1):
+        match = _NAME.fullmatch(name)
+        where = store.uri("evidence", subject, name)
+        document = _document(store, subject, name)
+        if match is None or int(match[1]) != position:
+            raise ContractError(f"{where}: number {position} of the chain is missing or stands twice")
+        if digest(document).removeprefix("sha256:")[:12] != match[2]:
+            raise ContractError(f"{where}: the content is not what its name promises; the document was changed")
+        documents.append(document)
+    return verify_chain(documents)
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _append_remote(store: ArtifactStore, evidence: Evidence) -> tuple[str, str]:
+    for _ in range(_ATTEMPTS):
+        number, linked = _linked(store, evidence)
+        claim = store.path("evidence", evidence.subject, f"{number:06d}.claim")
+        try:
+            claim.fs.pipe_file(claim.path, json.dumps(encode(linked)).encode(), mode="create")
+        except FileExistsError:
+            _write(store, number, decode(Evidence, store.read_json(str(claim))))
+            continue
+        return _write(store, number, linked)
+    raise TransientAdapterError(f"evidence of {evidence.subject!r}: other writers were faster {_ATTEMPTS} times")
+
+
+def _linked(store: ArtifactStore, evidence: Evidence) -> tuple[int, Evidence]:
+    names = _names(store, evidence.subject)
+    if not names:
+        return 1, replace(evidence, previous=None)
+    last = _document(store, evidence.subject, names[-1])
+    return int(names[-1][:6]) + 1, replace(evidence, previous=digest(last))
+
+
+def _write(store: ArtifactStore, number: int, evidence: Evidence) -> tuple[str, str]:
+    identity = digest(evidence)
+    name = f"{number:06d}-{identity.removeprefix('sha256:')[:12]}.json"
+    return store.write_json(evidence, "evidence", evidence.subject, name), identity
+
+
+def _names(store: ArtifactStore, subject: str) -> list[str]:
+    folder = store.path("evidence", subject)
+    # Listings are cached by some file systems; the newest document must be seen.
+    folder.fs.invalidate_cache()
+    if not folder.fs.exists(folder.path):
+        return []
+    found = (entry.rsplit("/", 1)[-1] for entry in folder.fs.ls(folder.path, detail=False))
+    return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def _document(store: ArtifactStore, subject: str, name: str) -> Evidence:
+    where = store.uri("evidence", subject, name)
+    value: Any = store.read_json(where)
+    try:
+        return decode(Evidence, value, where="evidence")
+    except SpecificationError as error:
+        raise ContractError(f"{where}: this is not an evidence document: {error}") from error

@@ -1,0 +1,74 @@
+"""All operators, each loaded when it is first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_mlops.operators.datasets import SnapshotDatasetOperator
+    from airflow_mlops.operators.docker import TrainInDockerOperator
+    from airflow_mlops.operators.evaluation import EvaluateModelOperator
+    from airflow_mlops.operators.gate import ModelGateOperator
+    from airflow_mlops.operators.images import BuildImageOperator
+    from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
+    from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
+    from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
+    from airflow_mlops.operators.rollout import CanaryRolloutOperator
+    from airflow_mlops.operators.serving import (
+        CheckModelServerOperator,
+        StartModelServerOperator,
+        StopModelServersOperator,
+    )
+    from airflow_mlops.operators.training import TrainLocallyOperator
+    from airflow_mlops.operators.validation import ValidateDataOperator
+
+__all__ = [
+    "BuildImageOperator",
+    "CanaryRolloutOperator",
+    "CheckModelServerOperator",
+    "DecideRetrainingOperator",
+    "DetectDriftOperator",
+    "EvaluateModelOperator",
+    "ModelGateOperator",
+    "PromoteModelOperator",
+    "RegisterModelOperator",
+    "RollBackModelOperator",
+    "SnapshotDatasetOperator",
+    "StartModelServerOperator",
+    "StopModelServersOperator",
+    "TrainInDockerOperator",
+    "TrainLocallyOperator",
+    "TrainOnKubernetesOperator",
+    "ValidateDataOperator",
+]
+
+_MODULES = {
+    "BuildImageOperator": "images",
+    "CanaryRolloutOperator": "rollout",
+    "CheckModelServerOperator": "serving",
+    "DecideRetrainingOperator": "monitoring",
+    "DetectDriftOperator": "monitoring",
+    "EvaluateModelOperator": "evaluation",
+    "ModelGateOperator": "gate",
+    "PromoteModelOperator": "registry",
+    "RegisterModelOperator": "registry",
+    "RollBackModelOperator": "registry",
+    "SnapshotDatasetOperator": "datasets",
+    "StartModelServerOperator": "serving",
+    "StopModelServersOperator": "serving",
+    "TrainInDockerOperator": "docker",
+    "TrainLocallyOperator": "training",
+    "TrainOnKubernetesOperator": "kubernetes",
+    "ValidateDataOperator": "validation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

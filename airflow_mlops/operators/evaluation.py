@@ -1,0 +1,153 @@
+"""The operator that measures a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
+
+from airflow_mlops.codec import decode, encode
+from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.manifest import manifest_of
+from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
+from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.references import ModelRef
+
+if TYPE_CHECKING:
+    from airflow_mlops.evaluation.report import EvaluationReport
+    from airflow_mlops.training.contract import JobRequest
+
+__all__ = ["EvaluateModelOperator"]
+
+_ENTRYPOINT = "airflow_mlops.container.evaluate"
+
+
+class EvaluateModelOperator(LocalJobOperator):
+    """Measure a candidate, and the champion on the same rows, in the model environment.
+
+    Every number comes with an interval that respects that rows of one day are not independent; the difference of the
+    two models is measured row by row. This task never judges; the gate does.
+
+    Returns ``evaluation_uri``, ``evaluation_digest``, ``summary`` (numbers), ``candidate``, ``champion`` and
+    ``dataset``.
+
+    :param candidate: encoded ModelRef (templated)
+    :param dataset: encoded DatasetRef, or a list of them, that neither model was trained on (templated)
+    :param target: column with the labels, 0 or 1 (templated)
+    :param model_name: name of the model (templated)
+    :param champion: encoded ModelRef of what serves now; None for a first release (templated)
+    :param day_column: column that groups rows which are not independent
+    :param slices: columns by which the measurements are repeated, value by value
+    :param minimum_slice_rows: smaller slices are counted but not measured
+    :param confidence: two-sided coverage of all intervals
+    :param python: interpreter of the model environment; None for the option ``[mlops] model_python``
+    :param environment: variables for the process (templated)
+    :param timeout_seconds: how long the evaluation may take
+    """
+
+    template_fields: Sequence[str] = ("candidate", "champion", "dataset", "target", "model_name", "environment")
+    ui_color = "#e8f5e9"
+
+    def __init__(
+        self,
+        *,
+        candidate: Mapping[str, Any],
+        dataset: Any,
+        target: str,
+        model_name: str,
+        champion: Mapping[str, Any] | None = None,
+        day_column: str = "date",
+        slices: Sequence[str] = (),
+        minimum_slice_rows: int = 200,
+        confidence: float = 0.95,
+        python: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout_seconds: float = 3600,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.candidate = candidate
+        self.dataset = dataset
+        self.target = target
+        self.model_name = model_name
+        self.champion = champion
+        self.day_column = day_column
+        self.slices = slices
+        self.minimum_slice_rows = minimum_slice_rows
+        self.confidence = confidence
+        self.python = python
+        self.environment = environment
+        self.timeout_seconds = timeout_seconds
+
+    @airflow_errors()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the evaluation and publish its report."""
+        store = ArtifactStore.from_config()
+        models = {"candidate": decode(ModelRef, self.candidate, where="candidate")}
+        if self.champion is not None:
+            models["champion"] = decode(ModelRef, self.champion, where="champion")
+        request = self._request(context, store, models)
+        # Scoring is brief, and its threads would fight with Airflow and the model servers for the processors.
+        environment = {"OMP_NUM_THREADS": "1", **(self.environment or {})}
+        directory, parts, result = self.run_job(
+            context, store, request, entrypoint=_ENTRYPOINT, environment=environment
+        )
+        uri, digest, report = _publish(store, directory / result.artifacts["report"], parts)
+        for name, estimate in report.candidate.metrics.items():
+            self.log.info("%s %.4f (%.4f to %.4f)", name, estimate.value, estimate.low, estimate.high)
+        return {
+            "evaluation_uri": uri,
+            "evaluation_digest": digest,
+            "summary": _summary(report),
+            "candidate": encode(models["candidate"]),
+            "champion": encode(models["champion"]) if "champion" in models else None,
+            "dataset": encode(self.dataset if isinstance(self.dataset, Mapping) else list(self.dataset)),
+        }
+
+    def _request(self, context: Context, store: ArtifactStore, models: Mapping[str, ModelRef]) -> JobRequest:
+        from airflow_mlops.evaluation.spec import EvaluationSpec
+        from airflow_mlops.training.contract import JobRequest
+
+        if isinstance(self.slices, str):
+            raise SpecificationError("slices", self.slices, "a list of column names")
+        spec = EvaluationSpec(
+            target=self.target,
+            day_column=self.day_column,
+            slices=tuple(self.slices),
+            minimum_slice_rows=self.minimum_slice_rows,
+            confidence=self.confidence,
+        )
+        who = origin(context)
+        return JobRequest(
+            kind="evaluate",
+            job_id="/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index))),
+            output_uri="",
+            datasets={"test": dataset_refs(store, self.dataset, where="dataset")},
+            models={role: local_ref(store, ref) for role, ref in models.items()},
+            parameters=encode(spec),
+        )
+
+
+def _summary(report: EvaluationReport) -> dict[str, Any]:
+    def numbers(estimates: Mapping[str, Any]) -> dict[str, float]:
+        return {name: estimate.value for name, estimate in estimates.items()}
+
+    return {
+        "rows": report.candidate.rows,
+        "positives": report.candidate.positives,
+        "days": report.days,
+        "candidate": numbers(report.candidate.metrics),
+        "champion": numbers(report.champion.metrics) if report.champion else {},
+        "difference": numbers(report.differences),
+    }
+
+
+def _publish(store: ArtifactStore, path: Path, parts: Sequence[str]) -> tuple[str, str, EvaluationReport]:
+    from airflow_mlops.evaluation.report import parse_report
+
+    report = parse_report(path.read_text(), where=str(path))
+    uri = store.write_bytes(path.read_bytes(), *parts, path.name)
+    return uri, manifest_of(path).digest, report

@@ -1,0 +1,250 @@
+"""Registering, promoting and rolling back versions of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Context
+
+from airflow_mlops.codec import decode, digest_of, encode
+from airflow_mlops.exceptions import ContractError, SpecificationError
+from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.hooks.mlflow import MLflowHook, origin_key, origin_tags
+from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.provenance import announce, code_tags, gate_evidence, rejection_reason, show_run
+from airflow_mlops.operators.record import record
+from airflow_mlops.references import ModelRef
+from airflow_mlops.verdict import CheckResult, Verdict
+
+if TYPE_CHECKING:
+    from airflow_mlops.governance.versions import ModelVersion
+
+__all__ = ["PromoteModelOperator", "RegisterModelOperator", "RollBackModelOperator"]
+
+_CLIENTS = ("mlflow", "mlflow-skinny")
+
+
+class RegisterModelOperator(MLOpsOperator):
+    """Put a model into the registry as ``challenger``, with its files and everything that it comes from.
+
+    A retry finds the version that the first try made. Every asset among the outlets gets an event with the version.
+    Returns the version: ``{"name", "version", "model", "tags", "run_id"}``.
+
+    :param model_name: name of the registered model (templated)
+    :param model: the model's reference, as training returned it (templated)
+    :param evaluation: what ``EvaluateModelOperator`` returned; its numbers become the version's metrics (templated)
+    :param gate: what ``ModelGateOperator`` returned; its evidence must be about this model and must have passed
+        (templated)
+    :param datasets: role to one dataset reference or a list of them (templated)
+    :param mlflow_run_id: the tracking run that trained the model; None opens one for the registration (templated)
+    :param mlflow_conn_id: connection of type ``mlflow``
+    :param alias: ``challenger``, or None to set no alias
+    """
+
+    template_fields: Sequence[str] = ("model_name", "model", "evaluation", "gate", "datasets", "mlflow_run_id")
+    operator_extra_links = (MLflowRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        model: Mapping[str, Any],
+        evaluation: Mapping[str, Any] | None = None,
+        gate: Mapping[str, Any] | None = None,
+        datasets: Mapping[str, Any] | None = None,
+        mlflow_run_id: str | None = None,
+        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        alias: str | None = "challenger",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.model = model
+        self.evaluation = evaluation
+        self.gate = gate
+        self.datasets = datasets
+        self.mlflow_run_id = mlflow_run_id
+        self.mlflow_conn_id = mlflow_conn_id
+        self.alias = alias
+
+    @airflow_errors()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Verify the files and the gate's evidence, then register."""
+        from airflow_mlops.governance.lineage import files_check, gate_check, lineage_tags, summary_metrics
+        from airflow_mlops.governance.release import challenge
+        from airflow_mlops.governance.versions import REGISTRATION_EVIDENCE
+
+        if self.alias not in (None, "challenger"):
+            raise SpecificationError("alias", self.alias, "'challenger' or None; PromoteModelOperator makes champions")
+        store, hook, who = ArtifactStore.from_config(), MLflowHook(self.mlflow_conn_id), origin(context)
+        model = decode(ModelRef, self.model, where="model")
+        checks = (files_check(model), *gate_check(gate_evidence(store, self.gate), model))
+        registry = hook.registry()
+        lineage = lineage_tags(self.datasets, self.evaluation, self.gate)
+        version = registry.register(
+            self.model_name,
+            model,
+            store.localize(model),
+            idempotency_key=digest_of([origin_key(who), model.digest]),
+            lineage={**origin_tags(who), **code_tags(context), **lineage},
+            metrics=summary_metrics(self.evaluation),
+            run_id=self.mlflow_run_id,
+        )
+        show_run(context, hook, version)
+        if self.alias:
+            challenge(registry, version)
+        evidence = version.tags.get(REGISTRATION_EVIDENCE)
+        if not evidence:
+            evidence = self._record(context, store, version, checks)
+            registry.set_tags(version.name, version.version, {REGISTRATION_EVIDENCE: evidence})
+        announce(context, self.outlets, version, evidence)
+        self.log.info("Registered %s version %s (%s)", version.name, version.version, model.digest)
+        return dict(encode(version))
+
+    def _record(
+        self, context: Context, store: ArtifactStore, version: ModelVersion, checks: Sequence[CheckResult]
+    ) -> str:
+        _, evidence = record(
+            context,
+            store,
+            decision="registration",
+            subject=version.name,
+            verdict=Verdict.PASS,
+            checks=checks,
+            references={"model": version.model, "datasets": self.datasets or {}, "gate": self.gate or {}},
+            notes={"version": version.version, "run_id": version.run_id, "alias": self.alias},
+            distributions=_CLIENTS,
+        )
+        return evidence
+
+
+class PromoteModelOperator(MLOpsOperator):
+    """Make a version the ``champion``; a retry finishes what the first try began.
+
+    Returns the version: ``{"name", "version", "model", "tags", "run_id"}``.
+
+    :param model_name: name of the registered model (templated)
+    :param version: number of the version (templated)
+    :param expected_champion: the version that is champion now, None for none; if it is another, somebody else
+        released meanwhile and the task fails. ``any`` does not ask (templated)
+    :param rollout: what ``CanaryRolloutOperator`` returned; its outcome must be ``promoted``, and the record refers
+        to its evidence (templated)
+    :param mlflow_conn_id: connection of type ``mlflow``
+    """
+
+    template_fields: Sequence[str] = ("model_name", "version", "expected_champion", "rollout")
+    operator_extra_links = (MLflowRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        version: str,
+        expected_champion: str | None = "any",
+        rollout: Mapping[str, Any] | None = None,
+        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.version = version
+        self.expected_champion = expected_champion
+        self.rollout = rollout
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @airflow_errors()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Verify the version's files, then move the alias."""
+        from airflow_mlops.governance.lineage import files_check
+        from airflow_mlops.governance.release import promote
+        from airflow_mlops.governance.versions import PROMOTION_EVIDENCE
+
+        if self.rollout and self.rollout.get("outcome") != "promoted":
+            raise ContractError(f"rollout: its outcome is {self.rollout.get('outcome')!r}; only 'promoted' promotes")
+        store, hook = ArtifactStore.from_config(), MLflowHook(self.mlflow_conn_id)
+        registry = hook.registry()
+        found = registry.version(self.model_name, str(self.version))
+        show_run(context, hook, found)
+        store.localize(found.model)
+        release = promote(registry, self.model_name, str(self.version), expected=self.expected_champion)
+        if not release.version.tags.get(PROMOTION_EVIDENCE):
+            _, evidence = record(
+                context,
+                store,
+                decision="promotion",
+                subject=self.model_name,
+                verdict=Verdict.PASS,
+                checks=(files_check(found.model),),
+                references={"model": found.model, "rollout": self.rollout or {}},
+                notes={"version": found.version, "previous_champion": release.previous},
+                distributions=_CLIENTS,
+            )
+            registry.set_tags(self.model_name, found.version, {PROMOTION_EVIDENCE: evidence})
+        self.log.info("Champion of %s: version %s after %s", self.model_name, found.version, release.previous)
+        return dict(encode(registry.version(self.model_name, found.version)))
+
+
+class RollBackModelOperator(MLOpsOperator):
+    """Take a version out: it loses its aliases, and if it was champion the one before it leads again.
+
+    With a reason, given or recorded by this run's own decision, the version is rejected and can never be promoted. A
+    run that failed before anything was decided about the model only withdraws it: it may be released again.
+    Returns the version: ``{"name", "version", "model", "tags", "run_id"}``.
+
+    :param model_name: name of the registered model (templated)
+    :param version: number of the version (templated)
+    :param reason: one sentence; None takes it from the newest decision of this run (templated)
+    :param mlflow_conn_id: connection of type ``mlflow``
+    """
+
+    template_fields: Sequence[str] = ("model_name", "version", "reason")
+    operator_extra_links = (MLflowRunLink(),)
+
+    def __init__(
+        self,
+        *,
+        model_name: str,
+        version: str,
+        reason: str | None = None,
+        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.model_name = model_name
+        self.version = version
+        self.reason = reason
+        self.mlflow_conn_id = mlflow_conn_id
+
+    @airflow_errors()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Tag the version, then move the aliases."""
+        from airflow_mlops.governance.release import roll_back
+        from airflow_mlops.governance.versions import REJECTED, REJECTION_EVIDENCE, WITHDRAWN
+
+        store, hook, who = ArtifactStore.from_config(), MLflowHook(self.mlflow_conn_id), origin(context)
+        registry = hook.registry()
+        decided = self.reason or rejection_reason(store, self.model_name, who.run_id)
+        reason = decided or f"run {who.run_id} failed before a decision about the model was recorded"
+        release = roll_back(registry, self.model_name, str(self.version), reason=reason, reject=decided is not None)
+        version = release.version
+        show_run(context, hook, version)
+        if not version.tags.get(REJECTION_EVIDENCE):
+            said = version.tags.get(REJECTED) or version.tags[WITHDRAWN]
+            verdict = Verdict.FAIL if version.tags.get(REJECTED) else Verdict.ERROR
+            _, evidence = record(
+                context,
+                store,
+                decision="promotion",
+                subject=version.name,
+                verdict=verdict,
+                checks=(CheckResult(name="release", verdict=verdict, reason=said),),
+                references={"model": version.model},
+                notes={"version": version.version, "champion": release.champion, "reason": said},
+                distributions=_CLIENTS,
+            )
+            registry.set_tags(version.name, version.version, {REJECTION_EVIDENCE: evidence})
+        self.log.warning("Took %s version %s out: %s", version.name, version.version, reason)
+        return dict(encode(registry.version(version.name, version.version)))

@@ -1,0 +1,129 @@
+"""Metadata by which Airflow discovers this provider; imports nothing, because Airflow reads it in every process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_mlops import __version__
+
+__all__ = ["get_provider_info"]
+
+_INTEGRATION = "MLOps"
+_OPERATORS = (
+    "datasets",
+    "docker",
+    "evaluation",
+    "gate",
+    "images",
+    "kubernetes",
+    "monitoring",
+    "registry",
+    "rollout",
+    "serving",
+    "training",
+    "validation",
+)
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe connections, options, commands and modules to Airflow's provider manager."""
+    return {
+        "package-name": "airflow-mlops",
+        "name": "MLOps",
+        "description": "Takes machine-learning models from data to production and back.",
+        "versions": [__version__],
+        "connection-types": [_mlflow_connection(), _gateway_connection()],
+        "config": {"mlops": {"description": "Options of airflow-mlops.", "options": _options()}},
+        "cli": ["airflow_mlops.cli.definition.get_cli_commands"],
+        "extra-links": [
+            "airflow_mlops.links.endpoint.EndpointLink",
+            "airflow_mlops.links.mlflow.MLflowRunLink",
+            "airflow_mlops.links.report.ReportLink",
+        ],
+        "integrations": [
+            {
+                "integration-name": _INTEGRATION,
+                "external-doc-url": "https://github.com/airflow-mlops/airflow-mlops#readme",
+                "tags": ["software"],
+            }
+        ],
+        "operators": _modules("operators", *_OPERATORS),
+        "hooks": _modules("hooks", "gateway", "mlflow"),
+        "triggers": _modules("triggers", "rollout", "serving"),
+    }
+
+
+def _modules(package: str, *names: str) -> list[dict[str, Any]]:
+    return [{"integration-name": _INTEGRATION, "python-modules": [f"airflow_mlops.{package}.{name}" for name in names]}]
+
+
+def _mlflow_connection() -> dict[str, Any]:
+    return {
+        "connection-type": "mlflow",
+        "hook-class-name": "airflow_mlops.hooks.mlflow.MLflowHook",
+        "hook-name": "MLflow",
+        "conn-fields": {},
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "port"],
+            "relabeling": {
+                "host": "Tracking URI",
+                "login": "User (empty: the password is a bearer token)",
+                "password": "Password or token",
+            },
+            "placeholders": {"host": "https://mlflow.example.com", "login": "", "password": ""},
+        },
+    }
+
+
+def _gateway_connection() -> dict[str, Any]:
+    text = {"type": ["string", "null"]}
+    return {
+        "connection-type": "model_gateway",
+        "hook-class-name": "airflow_mlops.hooks.gateway.ModelGatewayHook",
+        "hook-name": "Model gateway",
+        "conn-fields": {
+            "admin_url": {"label": "Envoy admin URL", "schema": text},
+            "directory": {"label": "Folder of routes and rollouts", "schema": text},
+            "serving_directory": {"label": "Folder of model servers", "schema": text},
+        },
+        "ui-field-behaviour": {
+            "hidden-fields": ["schema", "login", "password"],
+            "relabeling": {"host": "Inference host", "port": "Inference port"},
+            "placeholders": {
+                "host": "127.0.0.1",
+                "port": "8100",
+                "admin_url": "http://127.0.0.1:8101",
+                "directory": "/srv/mlops/gateway",
+                "serving_directory": "/srv/mlops/serving",
+            },
+        },
+    }
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "artifact_root": _option(
+            "URI under which snapshots, models, reports and evidence are kept. Any file system that Airflow's object "
+            "storage reaches; a connection id may stand before the bucket. Every worker must see the same content.",
+            "s3://aws_default@my-bucket/mlops",
+        ),
+        "model_python": _option(
+            "Interpreter of the Python environment in which models are trained and evaluated. Never Airflow's own: "
+            "models bring libraries whose versions Airflow must not depend on.",
+            "/srv/envs/model/bin/python",
+        ),
+        "local_home": _option(
+            "Folder of the embedded stack that `airflow mlops local` starts.",
+            "/srv/mlops",
+        ),
+    }
+
+
+def _option(description: str, example: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": example,
+        "default": None,
+    }
