@@ -1,0 +1,58 @@
+"""Every snippet of the README runs, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import airflow_mlops.operators
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_a_dag_of_your_own_trains_a_model(
+    run_dag: Callable[..., Any],
+    artifact_root: Path,
+    model_python: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dag_code, script = (code for language, code in SNIPPETS if language == "python")
+    assert len(dag_code.splitlines()) < 30
+    make_data = (
+        "import sys; from sklearn.datasets import load_wine; wine = load_wine(as_frame=True).frame; "
+        "wine.rename(columns={'target': 'kind'}).to_parquet(sys.argv[1])"
+    )
+    subprocess.run([model_python, "-c", make_data, tmp_path / "wine.parquet"], check=True, timeout=120)
+    (tmp_path / "train.py").write_text(script)
+    monkeypatch.setenv("AIRFLOW__MLOPS__MODEL_PYTHON", str(model_python))
+    (tmp_path / "wine_dag.py").write_text(dag_code.replace("/data/", f"{tmp_path}/"))
+
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    bag = BundleDagBag(dag_folder=str(tmp_path / "wine_dag.py"), bundle_path=tmp_path)
+    assert not bag.import_errors
+    run = run_dag(bag.dags["wine"])
+    assert run.state == "success", run.states
+    trained = run.xcom("train")
+    assert trained["metrics"]["rows"] == 178
+    assert (Path(trained["model"]["uri"].removeprefix("file://")) / "MLmodel").exists()
+
+
+def test_every_command_is_a_target_of_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text()))
+    assert named
+    assert named <= targets
+
+
+def test_the_operator_table_is_complete() -> None:
+    named = set(re.findall(r"`(\w+Operator)`", README)) - {"BaseOperator", "KubernetesPodOperator"}
+    assert named == set(airflow_mlops.operators.__all__)

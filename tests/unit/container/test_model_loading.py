@@ -1,0 +1,116 @@
+"""Loading models: what is verified, what is refused, and what a predictor asks of its rows."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import pytest
+
+from airflow_mlops.container.model_loading import load_model
+from airflow_mlops.exceptions import ContractError, DigestMismatchError
+from airflow_mlops.manifest import manifest_of
+
+np = pytest.importorskip("numpy")
+pd = pytest.importorskip("pandas")
+skops_io = pytest.importorskip("skops.io")
+yaml = pytest.importorskip("yaml")
+linear = pytest.importorskip("sklearn.linear_model")
+preprocessing = pytest.importorskip("sklearn.preprocessing")
+pipeline = pytest.importorskip("sklearn.pipeline")
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Save an estimator in MLflow's format and return directory and digest; the metadata may be changed."""
+
+    def write(estimator=None, **changes):
+        rows = pd.DataFrame({"hour": [1.0, 2.0, 3.0, 4.0], "distance": [9.0, 7.0, 8.0, 6.0]})
+        model = estimator or linear.LogisticRegression()
+        if hasattr(model, "fit"):
+            model = model.fit(rows, [0, 0, 1, 1])
+        directory = tmp_path / "model"
+        directory.mkdir()
+        skops_io.dump(model, directory / "model.skops")
+        columns = [{"name": "hour", "type": "long"}, {"name": "distance", "type": "double"}]
+        metadata = {
+            "flavors": {"sklearn": {"serialization_format": "skops", "pickled_model": "model.skops"}},
+            "signature": {"inputs": json.dumps(columns)},
+        }
+        (directory / "MLmodel").write_text(yaml.safe_dump({**metadata, **changes}))
+        return directory, manifest_of(directory).digest
+
+    return write
+
+
+def test_predicts_the_positive_class_whatever_the_order_of_columns(save):
+    directory, digest = save()
+    predictor = load_model(directory, digest)
+    rows = pd.DataFrame({"distance": [9, 6], "id": ["a", "b"], "hour": [1, 4]})
+    predictions = predictor.predict(rows)
+    assert predictor.features == {"hour": "long", "distance": "double"}
+    assert predictions.shape == (2,)
+    assert predictions[0] < 0.5 < predictions[1]
+
+
+def test_missing_columns_are_named(save):
+    predictor = load_model(*save())
+    with pytest.raises(ContractError, match="the model needs the columns distance, which the rows do not have"):
+        predictor.predict(pd.DataFrame({"hour": [1]}))
+
+
+def test_text_where_numbers_belong_is_named(save):
+    predictor = load_model(*save())
+    with pytest.raises(ContractError, match="column hour must be long"):
+        predictor.predict(pd.DataFrame({"hour": ["early"], "distance": [1.0]}))
+
+
+def test_changed_model_is_not_read(save):
+    directory, digest = save()
+    (directory / "model.skops").write_bytes(b"other")
+    with pytest.raises(DigestMismatchError, match="the content changed"):
+        load_model(directory, digest)
+
+
+def test_types_that_no_one_reviewed_are_not_constructed(save):
+    directory, digest = save(pipeline.make_pipeline(preprocessing.FunctionTransformer(functools.partial(np.add, 1))))
+    with pytest.raises(ContractError, match=r"wants to construct .*partial.*, which no one reviewed; not loaded"):
+        load_model(directory, digest)
+
+
+def test_model_cannot_allow_itself_a_type(save):
+    """MLflow would trust the list in the model's own metadata."""
+    flavor = {
+        "serialization_format": "skops",
+        "pickled_model": "model.skops",
+        "skops_trusted_types": ["functools.partial"],
+    }
+    directory, digest = save(
+        pipeline.make_pipeline(preprocessing.FunctionTransformer(functools.partial(np.add, 1))),
+        flavors={"sklearn": flavor},
+    )
+    with pytest.raises(ContractError, match="which no one reviewed"):
+        load_model(directory, digest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"flavors": {"sklearn": {"serialization_format": "cloudpickle", "pickled_model": "model.pkl"}}},
+            "saved as 'cloudpickle'; only 'skops' is loaded, since pickles run code when read",
+        ),
+        ({"flavors": {"xgboost": {}}}, "MLmodel lists no sklearn flavour"),
+        ({"signature": None}, "saved without a signature, so its columns are unknown"),
+    ],
+)
+def test_other_models_are_refused(save, changes, message):
+    directory, digest = save(**changes)
+    with pytest.raises(ContractError, match=message):
+        load_model(directory, digest)
+
+
+def test_directory_without_metadata_is_no_model(tmp_path):
+    (tmp_path / "weights").write_text("w")
+    with pytest.raises(ContractError, match="no MLmodel file, so this is not a model in MLflow's format"):
+        load_model(tmp_path, manifest_of(tmp_path).digest)

@@ -1,0 +1,186 @@
+"""The gate's rules, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_mlops.evaluation.gate import judge
+from airflow_mlops.evaluation.html import render_html
+from airflow_mlops.evaluation.policy import parse_policy
+from airflow_mlops.evaluation.report import DayReference, Estimate, EvaluationReport, Measurements, Reference
+from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.verdict import Verdict, combine
+
+AUC = {"metric": "roc_auc", "minimum": 0.6}
+POLICY = {
+    "minimum_rows": {"rows": 1000, "positives": 100},
+    "absolute": [AUC, {"metric": "brier", "maximum": 0.2}],
+    "non_inferiority": [{"metric": "roc_auc", "margin": 0.01}, {"metric": "brier", "margin": 0.005}],
+}
+
+
+def estimate(value, reach):
+    return Estimate(value=value, low=value - reach, high=value + reach, method="made up")
+
+
+def report(*, auc=(0.70, 0.02), brier=(0.15, 0.01), auc_change=(0.0, 0.005), brier_change=(0.0, 0.002), **changes):
+    measured = Measurements(
+        rows=changes.pop("rows", 20_000),
+        positives=changes.pop("positives", 5_000),
+        metrics={"roc_auc": estimate(*auc), "brier": estimate(*brier)},
+    )
+    values = {
+        "target": "late",
+        "confidence": 0.95,
+        "days": 30,
+        "candidate": measured,
+        "champion": measured,
+        "differences": {"roc_auc": estimate(*auc_change), "brier": estimate(*brier_change)},
+        "reference": Reference(
+            rows=1,
+            label_rate=0.2,
+            mean_prediction=0.2,
+            brier=0.1,
+            by_day=(DayReference(day="d", rows=1, label_sum=0, prediction_sum=0.1, brier_sum=0.0),),
+        ),
+    }
+    return EvaluationReport(**{**values, **changes})
+
+
+def verdicts(found, policy=None):
+    return {check.name: check.verdict for check in judge(found, parse_policy(policy or POLICY))}
+
+
+def reason(found, name, policy=None):
+    return next(check.reason for check in judge(found, parse_policy(policy or POLICY)) if check.name == name)
+
+
+def test_good_candidate_passes_every_rule():
+    checks = judge(report(), parse_policy(POLICY))
+    assert combine(checks) is Verdict.PASS
+    assert [check.name for check in checks] == [
+        "minimum_rows",
+        "minimum_positives",
+        "minimum_negatives",
+        "roc_auc.minimum",
+        "brier.maximum",
+        "roc_auc.non_inferiority",
+        "brier.non_inferiority",
+    ]
+    (auc,) = [check for check in checks if check.name == "roc_auc.minimum"]
+    assert (auc.value, auc.low, auc.high, auc.threshold, auc.sample_size) == pytest.approx(
+        (0.7, 0.68, 0.72, 0.6, 20_000)
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "verdict"),
+    [
+        ({"auc": (0.61, 0.02)}, "roc_auc.minimum", Verdict.INCONCLUSIVE),
+        ({"auc": (0.59, 0.02)}, "roc_auc.minimum", Verdict.INCONCLUSIVE),
+        ({"auc": (0.57, 0.02)}, "roc_auc.minimum", Verdict.FAIL),
+        ({"brier": (0.195, 0.01)}, "brier.maximum", Verdict.INCONCLUSIVE),
+        ({"brier": (0.22, 0.01)}, "brier.maximum", Verdict.FAIL),
+        ({"auc_change": (0.02, 0.005)}, "roc_auc.non_inferiority", Verdict.PASS),
+        ({"auc_change": (-0.004, 0.003)}, "roc_auc.non_inferiority", Verdict.WARN),
+        ({"auc_change": (-0.008, 0.003)}, "roc_auc.non_inferiority", Verdict.INCONCLUSIVE),
+        ({"auc_change": (-0.02, 0.003)}, "roc_auc.non_inferiority", Verdict.FAIL),
+        ({"brier_change": (-0.02, 0.003)}, "brier.non_inferiority", Verdict.PASS),
+        ({"brier_change": (0.002, 0.001)}, "brier.non_inferiority", Verdict.WARN),
+        ({"brier_change": (0.004, 0.002)}, "brier.non_inferiority", Verdict.INCONCLUSIVE),
+        ({"brier_change": (0.02, 0.003)}, "brier.non_inferiority", Verdict.FAIL),
+        ({"rows": 900, "positives": 400}, "minimum_rows", Verdict.INCONCLUSIVE),
+        ({"positives": 50}, "minimum_positives", Verdict.INCONCLUSIVE),
+        ({"positives": 19_950}, "minimum_negatives", Verdict.INCONCLUSIVE),
+    ],
+)
+def test_one_number_decides_one_rule(changes, name, verdict):
+    found = verdicts(report(**changes))
+    assert found.pop(name) is verdict
+    assert set(found.values()) == {Verdict.PASS}
+
+
+def test_reasons_hold_the_numbers():
+    assert reason(report(auc=(0.57, 0.02)), "roc_auc.minimum") == (
+        "roc_auc 0.5700 (95 % interval 0.5500 to 0.5900); minimum 0.6: missed by the whole interval"
+    )
+    assert reason(report(auc_change=(-0.02, 0.003)), "roc_auc.non_inferiority") == (
+        "roc_auc -0.0200 (95 % interval -0.0230 to -0.0170) against the champion; margin -0.01: "
+        "worse by more than the margin"
+    )
+    assert reason(report(rows=900), "minimum_rows") == "900 rows; the policy asks for 1,000, 100 more"
+
+
+def test_inconclusive_says_how_many_rows_would_decide():
+    """The interval reaches 0.02 and must reach 0.01: four times the rows, three times more."""
+    assert reason(report(auc=(0.61, 0.02)), "roc_auc.minimum").endswith(
+        "lies inside the interval, so nothing is shown; about 60,000 more rows like these would decide"
+    )
+    assert reason(report(auc=(0.6001, 0.02)), "roc_auc.minimum").endswith("no number of rows would decide")
+
+
+def test_first_release_has_nothing_to_compare_with():
+    found = judge(report(champion=None, differences={}), parse_policy(POLICY))
+    assert combine(found) is Verdict.WARN
+    assert {check.reason for check in found if check.verdict is Verdict.WARN} == {
+        "first release: no champion to compare with"
+    }
+
+
+def test_what_was_not_measured_does_not_pass():
+    measured = Measurements(rows=20_000, positives=5_000, metrics={}, unmeasured={"roc_auc": "only one day"})
+    found = judge(
+        report(candidate=measured, undiffered={"roc_auc": "only one day"}, differences={}), parse_policy(POLICY)
+    )
+    assert combine(found) is Verdict.INCONCLUSIVE
+    assert [check.reason for check in found if check.verdict is Verdict.INCONCLUSIVE] == [
+        "not measured: only one day",
+        "not measured: the evaluation holds no such number",
+        "not measured: only one day",
+        "not measured: the evaluation holds no such number",
+    ]
+
+
+def test_intervals_of_another_confidence_are_not_judged():
+    (check,) = judge(report(confidence=0.8), parse_policy(POLICY))
+    assert check.verdict is Verdict.ERROR
+    assert check.reason == "the evaluation's intervals cover 0.8, but the policy asks for 0.95"
+
+
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ({}, "policy: 'no rules' is not accepted; expected at least one rule under absolute or non_inferiority"),
+        ({"absolut": [AUC]}, r"policy\.absolut: .* no such field; did you mean 'absolute'\?"),
+        ({"absolute": [{**AUC, "minimun": 1}]}, r"policy\.absolute\[0\]\.minimun: .* did you mean 'minimum'\?"),
+        ({"absolute": [{"metric": "auc", "minimum": 0.6}]}, r"absolute\.metric: 'auc' .* one of roc_auc, brier"),
+        (
+            {"absolute": [{"metric": "roc_auc"}]},
+            r"absolute\[roc_auc\]: \(None, None\) .* either a minimum or a maximum",
+        ),
+        ({"absolute": [{"metric": "roc_auc", "maximum": 1.0}]}, r"absolute\[roc_auc\]: .* expected a minimum"),
+        ({"absolute": [{"metric": "brier", "minimum": 0.1}]}, r"absolute\[brier\]: .* expected a maximum"),
+        ({"absolute": [AUC, AUC]}, r"policy\.absolute: 'roc_auc' .* each metric at most once"),
+        ({"absolute": [{**AUC, "minimum": "0.6"}]}, r"policy\.absolute\[0\]\.minimum: '0\.6' .* a finite number"),
+        ({"non_inferiority": [{"metric": "brier", "margin": 0}]}, r"non_inferiority\[brier\]\.margin: 0\.0 .* above 0"),
+        ({"absolute": [AUC], "minimum_rows": {"rows": 0}}, r"minimum_rows\.rows: 0 .* at least 1"),
+        ({"absolute": [AUC], "confidence": 95}, r"policy\.confidence: 95\.0 .* between 0 and 1"),
+        ({"absolute": [AUC], "policy_version": 2}, r"policy\.policy_version: 2 .* expected 1"),
+    ],
+)
+def test_wrong_policy_is_named(policy, message):
+    with pytest.raises(SpecificationError, match=message):
+        parse_policy(policy)
+
+
+@pytest.mark.parametrize("champion", [True, False])
+def test_page_shows_every_judgement_and_escapes_what_it_shows(champion):
+    found = report() if champion else report(champion=None, differences={})
+    policy = parse_policy(POLICY)
+    page = render_html(found, policy, judge(found, policy), model_name="<b>flights</b>", judged_at="2013-04-01")
+    assert "&lt;b&gt;flights&lt;/b&gt;" in page
+    assert "<b>flights" not in page
+    for check in judge(found, policy):
+        assert check.reason in page
+    assert "http" not in page
+    assert "<script" not in page
