@@ -28,7 +28,7 @@ from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.pod_watch import PodWatch
 from airflow_mlops.training.attempts import Action, Decision, Output, enter
-from airflow_mlops.training.contract import Tracking
+from airflow_mlops.training.contract import JobResult, Kind, Tracking
 from airflow_mlops.training.phase import Cause, PodPhase, PodReport, read_pod
 from airflow_mlops.training.pods import (
     ATTEMPT_LABEL,
@@ -95,6 +95,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         *("entrypoint", "datasets", "model_name", "parameters", "models"),
     )
     operator_extra_links = (MLflowRunLink(),)
+    job_kind: Kind = "train"
 
     def __init__(
         self,
@@ -221,6 +222,10 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         if found is not None:
             self.process_pod_deletion(found, reraise=False)
 
+    def deliver(self, result: JobResult, folder: AttemptFolder, attempt: str, run_id: str | None) -> dict[str, Any]:
+        """Turn a verified result into what the task returns; may be repeated."""
+        return deliver(result, folder, attempt, run_id)
+
     def _plan(self, context: Context) -> PodTraining:
         tracking = None
         if self.mlflow_conn_id:
@@ -232,6 +237,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
             push_link(context, MLflowRunLink(), hook.run_url(self._run_id))
         return pod_training(
             context,
+            kind=self.job_kind,
             image=self.image or "",
             entrypoint=self._script(),
             model_name=self.model_name,
@@ -300,7 +306,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
             if found.output is Output.VERIFIED and found.result is not None:
                 self._finish_run(state[_RUN], "FINISHED")
                 self.do_xcom_push = self._returns_result
-                return deliver(found.result, folder, attempt, state[_RUN])
+                return self.deliver(found.result, folder, attempt, state[_RUN])
         if self._report.exit_code is not None and self._report.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"the script ended with exit code {self._report.exit_code}")
         error = explain(self._report, folder, attempt, "/".join(state[_POD]), problem)

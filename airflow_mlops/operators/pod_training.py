@@ -19,7 +19,7 @@ from airflow_mlops.hooks.transfer import local_path
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.training import publish_model
 from airflow_mlops.references import DatasetRef, ModelRef
-from airflow_mlops.training.contract import JobRequest, JobResult, Tracking
+from airflow_mlops.training.contract import JobRequest, JobResult, Kind, Tracking
 from airflow_mlops.training.pods import JOB_LABEL, MODEL_LABEL, TASK_LABEL, label_value
 
 __all__ = ["PodTraining", "attempt_name", "deliver", "pod_training"]
@@ -60,6 +60,7 @@ def attempt_name(context: Context) -> str:
 def pod_training(
     context: Context,
     *,
+    kind: Kind,
     image: str,
     entrypoint: str,
     model_name: str,
@@ -99,7 +100,7 @@ def pod_training(
         folder=folder,
         entrypoint=_ship(script, code, path) if script and code else entrypoint,
         request=JobRequest(
-            kind="train",
+            kind=kind,
             job_id=job_id,
             output_uri=uri,
             resume_uri=f"file://{folder.checkpoints}",

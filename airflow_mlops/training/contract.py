@@ -29,6 +29,7 @@ __all__ = [
     "SUPPORTED",
     "JobRequest",
     "JobResult",
+    "Kind",
     "Tracking",
     "dump",
     "parse_request",
