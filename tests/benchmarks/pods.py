@@ -1,4 +1,7 @@
-"""What a verified training costs over a plain pod: same image, same script, same cluster, interleaved runs."""
+"""What a verified training costs over a plain pod: same image, same script, same cluster, interleaved runs.
+
+Run by ``python -m tests.benchmarks`` where a cluster answers; it takes the fixtures of the cluster's tests.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,33 @@ import uuid
 
 import pytest
 
+from tests.system.kubernetes.conftest import (  # noqa: F401 - fixtures
+    airflow_db,
+    api,
+    arguments,
+    artifact_root,
+    cluster,
+    dataset,
+    image,
+    kubeconfig,
+    namespace,
+    run_dag,
+    runs,
+    script,
+    train,
+)
+
 pytestmark = [
-    pytest.mark.system,
     pytest.mark.timeout(3000),
     # The pod operator leaves its connections to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-RUNS = int(os.environ.get("MLOPS_BENCH_RUNS", "5"))
+RUNS = int(os.environ.get("MLOPS_BENCH_RUNS", "20"))
+HOLD_MILLISECONDS = 50.0
+#: Both sides look this often: with Airflow's seconds, chance decides which look sees the end.
+LOOK_SECONDS = 0.1
 
 
 @pytest.fixture
@@ -57,7 +78,6 @@ def plain(run_dag, artifact_root):
             KubernetesPodOperator(
                 **{name: value for name, value in arguments.items() if name not in ours},
                 full_pod_spec=PodGenerator.deserialize_model_dict(overlay),
-                startup_check_interval_seconds=1,
                 termination_message_policy="FallbackToLogsOnError",
             )
         return run_dag(dag)
@@ -68,24 +88,23 @@ def plain(run_dag, artifact_root):
 def seconds(run):
     (ti,) = run.dag_run.get_task_instances()
     assert str(ti.state) == "success"
-    return (ti.end_date - ti.start_date).total_seconds()
+    # A task that comes back from its trigger starts anew; the run knows the whole time.
+    return (run.dag_run.end_date - run.dag_run.start_date).total_seconds()
 
 
 @pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 def test_the_price_of_a_verified_result(train, plain, arguments, deferrable):
     ours, theirs = [], []
     for _ in range(RUNS):
-        given = arguments(deferrable=deferrable)
+        given = arguments(deferrable=deferrable, poll_interval=LOOK_SECONDS, startup_check_interval_seconds=1)
         theirs.append(seconds(plain(given)))
         run, messages = train(given)
         assert not messages
         ours.append(seconds(run))
-    more = statistics.median(ours) - statistics.median(theirs)
-    pairs = statistics.median(one - other for one, other in zip(ours, theirs, strict=True))
+    peer, ms = statistics.median(theirs), 1000 * (statistics.median(ours) - statistics.median(theirs))
+    measure = f"`TrainOnKubernetesOperator`, {'deferrable' if deferrable else 'sync'}, {RUNS} runs, seconds"
+    held = "held" if ms <= HOLD_MILLISECONDS else "NOT HELD"
     print(
-        f"\n[{'deferrable' if deferrable else 'sync'}] {RUNS} interleaved runs, medians: ours "
-        f"{statistics.median(ours):.3f} s, plain {statistics.median(theirs):.3f} s, more {1000 * more:.0f} ms, "
-        f"median of differences {1000 * pairs:.0f} ms; ours {sorted(round(x, 2) for x in ours)}, "
-        f"plain {sorted(round(x, 2) for x in theirs)}"
+        f"\n| {measure} | plain `KubernetesPodOperator` | {1000 * peer + ms:.0f} ms | {1000 * peer:.0f} ms | {ms:.0f} ms "
+        f"| {1 + ms / 1000 / peer:.2f} | ≤ {HOLD_MILLISECONDS:.0f} ms more: {held} |"
     )
-    assert more < 1.0
