@@ -35,7 +35,7 @@ def measure_on_a_cluster(file: Path) -> list[str]:
 
     :raises SystemExit: if a measurement failed
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-s", str(file)]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "tests.system.kubernetes.conftest", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(done.stdout[-4000:] + done.stderr[-2000:])
