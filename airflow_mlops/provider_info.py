@@ -12,10 +12,12 @@ _INTEGRATION = "MLOps"
 _OPERATORS = (
     "datasets",
     "docker",
+    "docker_evaluation",
     "evaluation",
     "gate",
     "images",
     "kubernetes",
+    "kubernetes_evaluation",
     "monitoring",
     "registry",
     "rollout",
@@ -115,6 +117,22 @@ def _options() -> dict[str, Any]:
         "local_home": _option(
             "Folder of the embedded stack that `airflow mlops local` starts.",
             "/srv/mlops",
+        ),
+        "backend": _option(
+            "Where training and evaluation run if their DAG leaves it open: local, docker or kubernetes; local if this "
+            "is empty. The environment variable MLOPS_BACKEND comes first.",
+            "kubernetes",
+        ),
+        "docker": _option(
+            "Settings of the backend docker, a JSON object: image (required), docker_resources, network, user and the "
+            "like. The environment variable MLOPS_DOCKER comes first.",
+            '{"image": "mlops-trainer:1", "docker_resources": {"memory": "2Gi"}}',
+        ),
+        "kubernetes": _option(
+            "Settings of the backend kubernetes, a JSON object: image (required), namespace, artifacts, pod_resources, "
+            "kubernetes_conn_id and the like. The environment variable MLOPS_KUBERNETES comes first.",
+            '{"image": "mlops-trainer:1", "namespace": "ml", '
+            '"artifacts": {"mount_path": "/srv/mlops", "claim": "mlops-artifacts"}}',
         ),
     }
 

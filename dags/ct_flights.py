@@ -19,13 +19,12 @@ from flights.shared import (
 )
 
 from airflow_mlops.operators import (
-    EvaluateModelOperator,
     ModelGateOperator,
     RegisterModelOperator,
     SnapshotDatasetOperator,
-    TrainLocallyOperator,
     ValidateDataOperator,
 )
+from airflow_mlops.operators.backends import evaluate, train
 
 TRAINING_MONTHS = 3
 FIRST_MONTH = "2013-01"
@@ -61,7 +60,7 @@ def ct_flights() -> None:
     Takes the flights of the newest month and up to two before it, **validates** every month with Great Expectations,
     **trains** in the model environment, **evaluates** candidate and champion on the month after, which neither has
     seen, and lets the **gate** decide with intervals. What passes is registered as `challenger`; that starts
-    `cd_flights`.
+    `cd_flights`. The setting `[mlops] backend` says where to train and evaluate: here, in Docker or on Kubernetes.
 
     Start it by hand with `month`, or let `monitor_flights` ask for it.
     """
@@ -97,7 +96,7 @@ def ct_flights() -> None:
     )
     data = split(snapshots.output)
     validated >> data
-    trained = TrainLocallyOperator(
+    trained = train(
         task_id="train",
         model_name=MODEL_NAME,
         entrypoint=str(HERE / "train.py"),
@@ -105,7 +104,7 @@ def ct_flights() -> None:
         parameters=data["hyperparameters"],
         mlflow_conn_id="mlflow_default",
     )
-    evaluated = EvaluateModelOperator(
+    evaluated = evaluate(
         task_id="evaluate",
         model_name=MODEL_NAME,
         candidate=trained.output["model"],

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_mlops.operators.datasets import SnapshotDatasetOperator
     from airflow_mlops.operators.docker import TrainInDockerOperator
+    from airflow_mlops.operators.docker_evaluation import EvaluateInDockerOperator
     from airflow_mlops.operators.evaluation import EvaluateModelOperator
     from airflow_mlops.operators.gate import ModelGateOperator
     from airflow_mlops.operators.images import BuildImageOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
+    from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
     from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
     from airflow_mlops.operators.rollout import CanaryRolloutOperator
@@ -29,7 +31,9 @@ __all__ = [
     "CheckModelServerOperator",
     "DecideRetrainingOperator",
     "DetectDriftOperator",
+    "EvaluateInDockerOperator",
     "EvaluateModelOperator",
+    "EvaluateOnKubernetesOperator",
     "ModelGateOperator",
     "PromoteModelOperator",
     "RegisterModelOperator",
@@ -49,7 +53,9 @@ _MODULES = {
     "CheckModelServerOperator": "serving",
     "DecideRetrainingOperator": "monitoring",
     "DetectDriftOperator": "monitoring",
+    "EvaluateInDockerOperator": "docker_evaluation",
     "EvaluateModelOperator": "evaluation",
+    "EvaluateOnKubernetesOperator": "kubernetes_evaluation",
     "ModelGateOperator": "gate",
     "PromoteModelOperator": "registry",
     "RegisterModelOperator": "registry",

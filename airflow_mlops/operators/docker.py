@@ -1,4 +1,4 @@
-"""Training in a Docker container."""
+"""Training in a Docker container, and what every job in one needs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,41 @@ if TYPE_CHECKING:
     from airflow_mlops.training.ports import JobRunner
     from airflow_mlops.training.resources import DockerResources
 
-__all__ = ["TrainInDockerOperator"]
+__all__ = ["InDocker", "TrainInDockerOperator"]
 
 
-class TrainInDockerOperator(TrainLocallyOperator):
+class InDocker:
+    """Gives an operator whose job is a process a runner that makes it a container; no operator itself."""
+
+    image: str
+    python: str | None
+    docker_resources: DockerResources | Mapping[str, Any] | None
+    network: str | None
+    user: str | None
+    read_only: bool
+    docker_conn_id: str | None
+    docker_url: str | None
+
+    def job_runner(self) -> JobRunner:
+        """Run jobs as containers."""
+        from airflow_mlops.adapters.jobs.docker_engine import DockerEngineRunner
+        from airflow_mlops.adapters.jobs.docker_options import ContainerOptions
+        from airflow_mlops.codec import decode
+        from airflow_mlops.hooks.docker import docker_client
+        from airflow_mlops.training.resources import DockerResources
+
+        options = ContainerOptions(
+            image=self.image,
+            resources=decode(DockerResources, self.docker_resources or {}, where="docker_resources"),
+            python=self.python or "python",
+            network=self.network,
+            user=self.user,
+            read_only=self.read_only,
+        )
+        return DockerEngineRunner(docker_client(self.docker_conn_id, self.docker_url), options)
+
+
+class TrainInDockerOperator(InDocker, TrainLocallyOperator):
     """Train in a container of a Docker engine; otherwise the same as its base class, with the same result.
 
     The container sees the job's directory, its inputs read-only and the script's folder, at the paths that they have
@@ -87,24 +118,6 @@ class TrainInDockerOperator(TrainLocallyOperator):
         self.read_only = read_only
         self.docker_conn_id = docker_conn_id
         self.docker_url = docker_url
-
-    def job_runner(self) -> JobRunner:
-        """Run jobs as containers."""
-        from airflow_mlops.adapters.jobs.docker_engine import DockerEngineRunner
-        from airflow_mlops.adapters.jobs.docker_options import ContainerOptions
-        from airflow_mlops.codec import decode
-        from airflow_mlops.hooks.docker import docker_client
-        from airflow_mlops.training.resources import DockerResources
-
-        options = ContainerOptions(
-            image=self.image,
-            resources=decode(DockerResources, self.docker_resources or {}, where="docker_resources"),
-            python=self.python or "python",
-            network=self.network,
-            user=self.user,
-            read_only=self.read_only,
-        )
-        return DockerEngineRunner(docker_client(self.docker_conn_id, self.docker_url), options)
 
     def job_identity(self, request: JobRequest, entrypoint: str) -> Any:
         """Another image makes another job; another limit does not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import Context
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from airflow_mlops.evaluation.report import EvaluationReport
     from airflow_mlops.training.contract import JobRequest
 
-__all__ = ["EvaluateModelOperator"]
+__all__ = ["ENTRYPOINT", "EvaluateModelOperator", "Evaluation", "measured", "what_to_measure"]
 
-_ENTRYPOINT = "airflow_mlops.container.evaluate"
+ENTRYPOINT = "airflow_mlops.container.evaluate"
 
 
 class EvaluateModelOperator(LocalJobOperator):
@@ -92,34 +92,13 @@ class EvaluateModelOperator(LocalJobOperator):
         request = self._request(context, store, models)
         # Scoring is brief, and its threads would fight with Airflow and the model servers for the processors.
         environment = {"OMP_NUM_THREADS": "1", **(self.environment or {})}
-        directory, parts, result = self.run_job(
-            context, store, request, entrypoint=_ENTRYPOINT, environment=environment
-        )
-        uri, digest, report = _publish(store, directory / result.artifacts["report"], parts)
-        for name, estimate in report.candidate.metrics.items():
-            self.log.info("%s %.4f (%.4f to %.4f)", name, estimate.value, estimate.low, estimate.high)
-        return {
-            "evaluation_uri": uri,
-            "evaluation_digest": digest,
-            "summary": _summary(report),
-            "candidate": encode(models["candidate"]),
-            "champion": encode(models["champion"]) if "champion" in models else None,
-            "dataset": encode(self.dataset if isinstance(self.dataset, Mapping) else list(self.dataset)),
-        }
+        directory, parts, result = self.run_job(context, store, request, entrypoint=ENTRYPOINT, environment=environment)
+        report = directory / result.artifacts["report"]
+        return measured(self, report, store.write_bytes(report.read_bytes(), *parts, report.name))
 
     def _request(self, context: Context, store: ArtifactStore, models: Mapping[str, ModelRef]) -> JobRequest:
-        from airflow_mlops.evaluation.spec import EvaluationSpec
         from airflow_mlops.training.contract import JobRequest
 
-        if isinstance(self.slices, str):
-            raise SpecificationError("slices", self.slices, "a list of column names")
-        spec = EvaluationSpec(
-            target=self.target,
-            day_column=self.day_column,
-            slices=tuple(self.slices),
-            minimum_slice_rows=self.minimum_slice_rows,
-            confidence=self.confidence,
-        )
         who = origin(context)
         return JobRequest(
             kind="evaluate",
@@ -127,8 +106,70 @@ class EvaluateModelOperator(LocalJobOperator):
             output_uri="",
             datasets={"test": dataset_refs(store, self.dataset, where="dataset")},
             models={role: local_ref(store, ref) for role, ref in models.items()},
-            parameters=encode(spec),
+            parameters=what_to_measure(self),
         )
+
+
+class Evaluation(Protocol):
+    """The rendered fields of an operator that evaluates, wherever it does so."""
+
+    candidate: Mapping[str, Any]
+    champion: Mapping[str, Any] | None
+    dataset: Any
+    target: str
+    day_column: str
+    slices: Sequence[str]
+    minimum_slice_rows: int
+    confidence: float
+
+    @property
+    def log(self) -> Any:
+        """The task's log."""
+
+
+def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
+    """Return the parameters of an evaluation's request.
+
+    :raises SpecificationError: if a field is wrong
+    """
+    from airflow_mlops.evaluation.spec import EvaluationSpec
+
+    if isinstance(wanted.slices, str):
+        raise SpecificationError("slices", wanted.slices, "a list of column names")
+    spec = EvaluationSpec(
+        target=wanted.target,
+        day_column=wanted.day_column,
+        slices=tuple(wanted.slices),
+        minimum_slice_rows=wanted.minimum_slice_rows,
+        confidence=wanted.confidence,
+    )
+    parameters: dict[str, Any] = encode(spec)
+    return parameters
+
+
+def measured(wanted: Evaluation, path: Path, uri: str) -> dict[str, Any]:
+    """Return what a task that evaluates returns.
+
+    :param path: the report of a verified job
+    :param uri: where the report is kept
+    """
+    from airflow_mlops.evaluation.report import parse_report
+
+    report = parse_report(path.read_text(), where=str(path))
+    for name, estimate in report.candidate.metrics.items():
+        wanted.log.info("%s %.4f (%.4f to %.4f)", name, estimate.value, estimate.low, estimate.high)
+    return {
+        "evaluation_uri": uri,
+        "evaluation_digest": manifest_of(path).digest,
+        "summary": _summary(report),
+        "candidate": _reference(wanted.candidate, "candidate"),
+        "champion": None if wanted.champion is None else _reference(wanted.champion, "champion"),
+        "dataset": encode(wanted.dataset if isinstance(wanted.dataset, Mapping) else list(wanted.dataset)),
+    }
+
+
+def _reference(given: Mapping[str, Any], where: str) -> Any:
+    return encode(decode(ModelRef, given, where=where))
 
 
 def _summary(report: EvaluationReport) -> dict[str, Any]:
@@ -143,11 +184,3 @@ def _summary(report: EvaluationReport) -> dict[str, Any]:
         "champion": numbers(report.champion.metrics) if report.champion else {},
         "difference": numbers(report.differences),
     }
-
-
-def _publish(store: ArtifactStore, path: Path, parts: Sequence[str]) -> tuple[str, str, EvaluationReport]:
-    from airflow_mlops.evaluation.report import parse_report
-
-    report = parse_report(path.read_text(), where=str(path))
-    uri = store.write_bytes(path.read_bytes(), *parts, path.name)
-    return uri, manifest_of(path).digest, report

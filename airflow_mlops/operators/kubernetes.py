@@ -94,7 +94,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         *KubernetesPodOperator.template_fields,
         *("entrypoint", "datasets", "model_name", "parameters", "models"),
     )
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links: tuple[MLflowRunLink, ...] = (MLflowRunLink(),)
     job_kind: Kind = "train"
 
     def __init__(

@@ -1,0 +1,90 @@
+"""Evaluation as a Kubernetes pod."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import Context
+
+from airflow_mlops.container.attempt import AttemptFolder
+from airflow_mlops.exceptions import ContractError
+from airflow_mlops.operators.evaluation import ENTRYPOINT, measured, what_to_measure
+from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
+from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.training.contract import JobResult, Kind
+
+__all__ = ["EvaluateOnKubernetesOperator"]
+
+
+class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
+    """Measure a candidate, and the champion on the same rows, in a pod.
+
+    The result is that of :class:`~airflow_mlops.operators.evaluation.EvaluateModelOperator`. The pod, what becomes of
+    it and what counts as success are as in :class:`~airflow_mlops.operators.kubernetes.TrainOnKubernetesOperator`,
+    whose other arguments (``pod_resources``, ``artifacts`` and all of the pod operator's) are accepted too. The image
+    needs what ``docker/trainer`` holds.
+
+    :param candidate: encoded ModelRef (templated)
+    :param dataset: encoded DatasetRef, or a list of them, that neither model was trained on (templated)
+    :param target: column with the labels, 0 or 1 (templated)
+    :param model_name: name of the model (templated)
+    :param champion: encoded ModelRef of what serves now; None for a first release (templated)
+    :param day_column: column that groups rows which are not independent
+    :param slices: columns by which the measurements are repeated, value by value
+    :param minimum_slice_rows: smaller slices are counted but not measured
+    :param confidence: two-sided coverage of all intervals
+    """
+
+    template_fields: Sequence[str] = (
+        *KubernetesPodOperator.template_fields,
+        *("candidate", "champion", "dataset", "target", "model_name"),
+    )
+    operator_extra_links = ()
+    ui_color = "#e8f5e9"
+    job_kind: Kind = "evaluate"
+
+    def __init__(
+        self,
+        *,
+        candidate: Mapping[str, Any],
+        dataset: Any,
+        target: str,
+        model_name: str,
+        champion: Mapping[str, Any] | None = None,
+        day_column: str = "date",
+        slices: Sequence[str] = (),
+        minimum_slice_rows: int = 200,
+        confidence: float = 0.95,
+        **kwargs: Any,
+    ) -> None:
+        # The request is made from the fields below, once they are rendered.
+        super().__init__(entrypoint=ENTRYPOINT, datasets={}, model_name=model_name, mlflow_conn_id=None, **kwargs)
+        self.candidate = candidate
+        self.dataset = dataset
+        self.target = target
+        self.champion = champion
+        self.day_column = day_column
+        self.slices = slices
+        self.minimum_slice_rows = minimum_slice_rows
+        self.confidence = confidence
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start or follow the pod, or find that all is done; in deferrable mode, go to sleep meanwhile."""
+        self.datasets = {"test": self.dataset}
+        self.models = {"candidate": self.candidate}
+        if self.champion is not None:
+            self.models = {**self.models, "champion": self.champion}
+        with airflow_errors():
+            self.parameters = what_to_measure(self)
+        return super().execute(context)
+
+    def deliver(self, result: JobResult, folder: AttemptFolder, attempt: str, run_id: str | None) -> dict[str, Any]:
+        """Return the report's numbers and where it lies: in the store already, and verified."""
+        del run_id
+        directory, relative = folder.directory(attempt).path, result.artifacts.get("report")
+        if relative is None:
+            raise ContractError(f"the result of the job in {directory} names no artefact 'report'")
+        path = directory / relative
+        return measured(self, path, f"file://{path}")
