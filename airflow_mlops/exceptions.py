@@ -8,6 +8,7 @@
     │   └── DigestMismatchError the bytes are not the ones that were named
     ├── AdapterError            the world outside
     │   ├── TransientAdapterError   worth another try: unreachable, timed out, overloaded
+    │   │   └── PeerLostError       another process of the same job has gone away
     │   └── PermanentAdapterError   another try gives the same answer: not found, refused
     └── ConflictError           somebody else holds what this process wanted to change
         ├── LeaseHeldError      a rollout of this route is under way, the holder is named
@@ -74,6 +75,10 @@ class AdapterError(MLOpsError):
 
 class TransientAdapterError(AdapterError):
     """Worth another try: unreachable, timed out, overloaded."""
+
+
+class PeerLostError(TransientAdapterError):
+    """Another process of the same job has gone away; what became of it is the real reason."""
 
 
 class PermanentAdapterError(AdapterError):

@@ -27,6 +27,7 @@ __all__ = [
     "REQUEST",
     "RESULT",
     "SUPPORTED",
+    "Group",
     "JobRequest",
     "JobResult",
     "Kind",
@@ -77,6 +78,30 @@ class Tracking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Group:
+    """Several processes that do one job together, as one of them sees it.
+
+    :param world_size: how many there are
+    :param rank: which of them this one is, from 0; the request that the processes have in common says 0
+    :param rendezvous: ``host:port`` where rank 0 listens, if it wants to
+    """
+
+    world_size: int
+    rank: int = 0
+    rendezvous: str
+
+    def __post_init__(self) -> None:
+        """Refuse ranks that the group does not have, and addresses without a port."""
+        if self.world_size < 1:
+            raise SpecificationError("Group.world_size", self.world_size, "at least 1 process")
+        if not 0 <= self.rank < self.world_size:
+            raise SpecificationError("Group.rank", self.rank, f"a number from 0 to {self.world_size - 1}")
+        host, _, port = self.rendezvous.rpartition(":")
+        if not host or not port.isdecimal():
+            raise SpecificationError("Group.rendezvous", self.rendezvous, "host:port")
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """What a job is asked to do.
 
@@ -90,6 +115,7 @@ class JobRequest:
     :param tracking: where to log, None for nowhere
     :param code_digest: digest of the script that is to run, None where it is not known; a job whose code changed is
         another job
+    :param group: the processes that do it together, None where there is only one
     """
 
     kind: Kind
@@ -101,6 +127,7 @@ class JobRequest:
     resume_uri: str | None = None
     tracking: Tracking | None = None
     code_digest: str | None = None
+    group: Group | None = None
     contract_version: int = CONTRACT_VERSION
 
     def __post_init__(self) -> None:
@@ -164,7 +191,10 @@ def _check_json(value: Any, where: str) -> None:
 
 def dump(document: JobRequest | JobResult) -> str:
     """Serialise canonically, so that equal requests are equal text."""
-    return canonical_json(encode(document))
+    value = encode(document)
+    if value.get("group", ...) is None:
+        del value["group"]  # images from before there were groups do not know the field
+    return canonical_json(value)
 
 
 def parse_request(text: str, *, where: str = REQUEST) -> JobRequest:
