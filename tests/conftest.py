@@ -33,7 +33,10 @@ os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 for _name in [
-    name for name in os.environ if name.startswith(("AIRFLOW__MLOPS__", "AIRFLOW_CONN_", "MLFLOW_TRACKING_"))
+    name
+    for name in os.environ
+    if name.startswith(("AIRFLOW__MLOPS__", "AIRFLOW_CONN_", "MLFLOW_TRACKING_"))
+    or name in {"MLOPS_BACKEND", "MLOPS_DOCKER", "MLOPS_KUBERNETES"}
 ]:
     del os.environ[_name]  # what the developer has set must not decide what a test sees
 (_HOME / "dags").mkdir()
