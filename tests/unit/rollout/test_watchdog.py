@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
-from airflow_mlops.local.watchdog import Watchdog
+from airflow_mlops.local.watchdog import Watchdog, main
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.rollout.watchdog import return_expired
@@ -82,3 +84,20 @@ def test_the_embedded_stack_watches_all_routes_and_survives_a_damaged_one(tmp_pa
     watchdog.start()
     watchdog.stop()
     assert dict(EnvoyFilesRouter(tmp_path).observe("m").weights) == {"m-v1": 100}
+
+
+def test_the_command_looks_once_and_its_status_says_whether_all_could_be_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look = ["--gateway-dir", str(tmp_path)]
+    assert main(look) == 1  # a volume that is not the gateway's must not look like peace
+    assert "a gateway's folder" in capsys.readouterr().err
+    long_ago = ManualClock(time=1000.0)
+    under_way(EnvoyFilesRouter(tmp_path), FileRolloutStore(tmp_path, clock=long_ago), 1000.0)
+    assert main(look) == 0
+    assert dict(EnvoyFilesRouter(tmp_path).observe("m").weights) == {"m-v1": 100}
+    assert main(look) == 0
+    assert "every rollout is decided" in capsys.readouterr().out
+    (tmp_path / "rollouts" / "a.json").write_text("{")
+    assert main(look) == 1
+    assert capsys.readouterr().err.endswith("not watched: a\n")
