@@ -30,7 +30,10 @@ class PodClient:
 
     def list(self, labels: Mapping[str, str]) -> Sequence[Json]:
         """Return the pods that have all of these labels."""
-        selector = ",".join(f"{name}={value}" for name, value in labels.items())
+        return self.select(",".join(f"{name}={value}" for name, value in labels.items()))
+
+    def select(self, selector: str) -> Sequence[Json]:
+        """Return the pods that a label selector names."""
         found = self._read(self._api.list_namespaced_pod, self.namespace, label_selector=selector)
         return list(found.get("items") or ())
 
