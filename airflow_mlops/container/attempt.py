@@ -25,7 +25,7 @@ from airflow_mlops.container.directory import JobDirectory
 from airflow_mlops.container.launch import main as launch
 from airflow_mlops.training.contract import REQUEST, JobRequest, dump
 
-__all__ = ["CLAIMED", "AttemptFolder", "attempt_command", "main"]
+__all__ = ["CLAIMED", "AttemptFolder", "attempt_command", "main", "share"]
 
 #: Exit code for "this attempt was started before, or a newer one takes its place".
 CLAIMED = 76
@@ -59,7 +59,7 @@ class AttemptFolder:
 
     def open(self) -> int:
         """Make the folder and return its group, which every process that writes here needs."""
-        _share(self.path)
+        share(self.path)
         return self.path.stat().st_gid
 
     def prepare(self, name: str, request: JobRequest) -> None:
@@ -69,7 +69,7 @@ class AttemptFolder:
         """
         directory = self.directory(name)
         for folder in (self.path, self.checkpoints, directory.path.parent, directory.path):
-            _share(folder)
+            share(folder)
         directory.write(REQUEST, dump(request))
 
     def claims(self) -> frozenset[str]:
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return launch(["--directory", str(options.directory), "--keep-output", options.entrypoint])
 
 
-def _share(folder: Path) -> None:
+def share(folder: Path) -> None:
+    """Make a folder in which every process of the job's group may write."""
     folder.mkdir(parents=True, exist_ok=True)
     if folder.stat().st_uid == os.getuid():
         folder.chmod(_SHARED_FOLDER)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from airflow_mlops.container.collective import Collective
 from airflow_mlops.container.directory import JobDirectory
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.manifest import verify
 from airflow_mlops.references import DatasetRef, ModelRef
-from airflow_mlops.training.contract import JOB_DIRECTORY_VARIABLE, JobRequest, JobResult, Tracking
+from airflow_mlops.training.contract import JOB_DIRECTORY_VARIABLE, Group, JobRequest, JobResult, Tracking
 
 __all__ = ["TrainingJob", "training_job"]
+
+# What a process is that works alone; the port is the one that users of torch.distributed know.
+_ALONE = Group(world_size=1, rendezvous="127.0.0.1:29500")
 
 
 class TrainingJob:
@@ -29,6 +33,24 @@ class TrainingJob:
         self.request = request
         self.finished = False
         self._directory = directory
+        self._group = request.group or _ALONE
+        self._collective = Collective(self._group, request.job_id)
+
+    @property
+    def rank(self) -> int:
+        """Which of the job's processes this is, from 0; its result is the job's if it is 0."""
+        return self._group.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many processes do the job together."""
+        return self._group.world_size
+
+    @property
+    def rendezvous(self) -> tuple[str, int]:
+        """Host and port that are rank 0's to listen at, as other processes reach them."""
+        host, _, port = self._group.rendezvous.rpartition(":")
+        return host.strip("[]"), int(port)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -90,6 +112,21 @@ class TrainingJob:
             raise SpecificationError(f"models.{role}", None, f"a model; the request has roles: {given}")
         return _local(ref), ref
 
+    def all_reduce(self, numbers: Iterable[float]) -> list[float]:
+        """Return the sum of all processes' vectors, number by number; a lone process gets its own back.
+
+        It goes through rank 0 over TCP, at :attr:`rendezvous`, so nothing else can listen there.
+
+        :param numbers: this process's vector; all have the same length
+        :raises PeerLostError: if another process has gone away, or does not come
+        :raises ContractError: if the processes disagree about how often they sum, or how many numbers
+        """
+        return self._collective.all_reduce(numbers)
+
+    def close(self) -> None:
+        """Leave the other processes."""
+        self._collective.close()
+
     def finish(
         self,
         *,
@@ -97,7 +134,7 @@ class TrainingJob:
         artifacts: Mapping[str, str] | None = None,
         summary: Mapping[str, Any] | None = None,
     ) -> None:
-        """Report success; the last thing that a script does.
+        """Report success; the last thing that a script does. Only rank 0 must: its output is the job's.
 
         :param metrics: name to number
         :param artifacts: role to path relative to :attr:`output`
@@ -137,12 +174,17 @@ def training_job() -> Iterator[TrainingJob]:
     job = TrainingJob(directory, request)
     try:
         yield job
+        if not job.finished and job.rank:
+            job.finish(metrics={})
         if not job.finished:
             raise ContractError("the script came to its end without calling job.finish()")  # noqa: TRY301
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
         directory.finish(JobResult(job_id=request.job_id, status="failed", error=text[:2000]))
         raise
+    finally:
+        # Last, so that whoever is left alone by a failure finds its reason recorded before its own.
+        job.close()
 
 
 def _local(ref: DatasetRef | ModelRef) -> Path:
