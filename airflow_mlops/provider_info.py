@@ -15,6 +15,8 @@ _OPERATORS = (
     "docker_evaluation",
     "evaluation",
     "gate",
+    "image_bills",
+    "image_checks",
     "images",
     "kubernetes",
     "kubernetes_evaluation",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.docker_evaluation import EvaluateInDockerOperator
     from airflow_mlops.operators.evaluation import EvaluateModelOperator
     from airflow_mlops.operators.gate import ModelGateOperator
+    from airflow_mlops.operators.image_bills import WriteImageBillOperator
+    from airflow_mlops.operators.image_checks import CheckImageOperator
     from airflow_mlops.operators.images import BuildImageOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildImageOperator",
     "CanaryRolloutOperator",
+    "CheckImageOperator",
     "CheckModelServerOperator",
     "DecideRetrainingOperator",
     "DetectDriftOperator",
@@ -45,11 +48,13 @@ __all__ = [
     "TrainLocallyOperator",
     "TrainOnKubernetesOperator",
     "ValidateDataOperator",
+    "WriteImageBillOperator",
 ]
 
 _MODULES = {
     "BuildImageOperator": "images",
     "CanaryRolloutOperator": "rollout",
+    "CheckImageOperator": "image_checks",
     "CheckModelServerOperator": "serving",
     "DecideRetrainingOperator": "monitoring",
     "DetectDriftOperator": "monitoring",
@@ -67,6 +72,7 @@ _MODULES = {
     "TrainLocallyOperator": "training",
     "TrainOnKubernetesOperator": "kubernetes",
     "ValidateDataOperator": "validation",
+    "WriteImageBillOperator": "image_bills",
 }
 
 

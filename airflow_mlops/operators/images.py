@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from airflow.sdk import BaseOperator, Context
+from airflow.sdk import Context
 
 from airflow_mlops.codec import encode
-from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.image_command import texts
 from airflow_mlops.operators.outcome import airflow_errors
 
 __all__ = ["BuildImageOperator"]
@@ -19,7 +20,7 @@ __all__ = ["BuildImageOperator"]
 _SILENCE_SECONDS = 600
 
 
-class BuildImageOperator(BaseOperator):
+class BuildImageOperator(MLOpsOperator):
     """Make sure that an image exists and was made of what lies in a folder now; push it if asked.
 
     Each line of the build appears in the task's log as it comes. Nothing is built if the image of this name was made
@@ -37,14 +38,14 @@ class BuildImageOperator(BaseOperator):
         (templated)
     :param target: stage to stop at, None for the last
     :param labels: labels of the image, for example its revision; they do not cause another build (templated)
-    :param network: network of ``RUN`` lines, for example ``host``; None for the engine's default
+    :param network: network of ``RUN`` lines, for example ``host``; None or empty for the engine's default (templated)
     :param rebuild: build in any case, with newer base images and without the engine's cache
     :param push: bring the image to its registry; the digest is the registry's then
     :param docker_conn_id: connection of type ``docker``: the registry and its credentials
     :param docker_url: the engine's address; None for the environment variable DOCKER_HOST or this machine's own engine
     """
 
-    template_fields: Sequence[str] = ("folder", "tag", "dockerfile", "build_args", "labels")
+    template_fields: Sequence[str] = ("folder", "tag", "dockerfile", "build_args", "labels", "network")
     ui_color = "#e3f2fd"
 
     def __init__(
@@ -87,15 +88,15 @@ class BuildImageOperator(BaseOperator):
         build = BuildContext(
             folder=self._folder(),
             dockerfile=self.dockerfile,
-            build_args=_texts("build_args", self.build_args),
+            build_args=texts("build_args", self.build_args),
             target=self.target,
         )
         client = docker_client(self.docker_conn_id, self.docker_url, timeout_seconds=_SILENCE_SECONDS)
         built = DockerImageBuilder(client, lambda line: self.log.info("%s", line)).ensure(
             build,
             self.tag,
-            labels=_texts("labels", self.labels),
-            network=self.network,
+            labels=texts("labels", self.labels),
+            network=self.network or None,
             rebuild=self.rebuild,
             push=self.push,
         )
@@ -106,14 +107,3 @@ class BuildImageOperator(BaseOperator):
     def _folder(self) -> Path:
         path, start = Path(self.folder), dag_folder(self)
         return path if path.is_absolute() or start is None else Path(start) / path
-
-
-def _texts(where: str, given: Any) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, Mapping):
-        raise SpecificationError(where, given, "a mapping from name to text")
-    for name, value in given.items():
-        if not isinstance(value, str):
-            raise SpecificationError(f"{where}.{name}", value, "text")
-    return dict(given)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_mlops.adapters.images.context import BuildContext
+from airflow_mlops.adapters.images.engine_errors import engine_errors
 from airflow_mlops.exceptions import AdapterError, ContractError, PermanentAdapterError, TransientAdapterError
 from airflow_mlops.references import ImageRef
 
@@ -83,7 +83,7 @@ class DockerImageBuilder:
     def _inspect(self, tag: str) -> dict[str, Any] | None:
         import docker.errors
 
-        with _engine_errors(f"looking for image {tag}"):
+        with engine_errors(f"looking for image {tag}"):
             try:
                 found: dict[str, Any] = self._api.inspect_image(tag)
             except docker.errors.ImageNotFound:
@@ -93,7 +93,7 @@ class DockerImageBuilder:
     def _build(
         self, context: BuildContext, tag: str, labels: Mapping[str, str], *, network: str | None, rebuild: bool
     ) -> None:
-        with tempfile.TemporaryFile() as archive, _engine_errors(f"building {tag}"):
+        with tempfile.TemporaryFile() as archive, engine_errors(f"building {tag}"):
             context.archive(archive)
             archive.seek(0)
             lines = self._api.build(
@@ -125,7 +125,7 @@ class DockerImageBuilder:
     def _push(self, tag: str) -> str:
         repository, name = _split(tag)
         digest = ""
-        with _engine_errors(f"pushing {tag}"):
+        with engine_errors(f"pushing {tag}"):
             for chunk in self._api.push(repository, tag=name, stream=True, decode=True):
                 if "error" in chunk:
                     raise _refused(tag, str(chunk["error"]))
@@ -182,18 +182,3 @@ def _refused(tag: str, said: str) -> AdapterError:
     words = said.lower()
     final = any(word in words for word in ("denied", "unauthorized", "no basic auth", "authentication required"))
     return (PermanentAdapterError if final else TransientAdapterError)(f"pushing {tag}: {said}")
-
-
-@contextmanager
-def _engine_errors(what: str) -> Iterator[None]:
-    import docker.errors
-    import requests.exceptions
-
-    try:
-        yield
-    except docker.errors.APIError as error:
-        said = str(error.explanation or error).strip()
-        final = error.status_code is not None and error.status_code < 500
-        raise (PermanentAdapterError if final else TransientAdapterError)(f"{what}: {said}") from error
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise TransientAdapterError(f"{what}: the Docker engine does not answer ({error})") from error
