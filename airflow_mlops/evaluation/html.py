@@ -1,15 +1,13 @@
-"""The gate's decision as one self-contained HTML page: no script, nothing fetched from anywhere."""
+"""The gate's decision as a page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from airflow_mlops.evaluation.policy import GatePolicy
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport
+from airflow_mlops.page import render_page
 from airflow_mlops.verdict import CheckResult, Verdict, combine
 
 __all__ = ["render_html"]
@@ -39,12 +37,9 @@ def render_html(
     :param model_name: the model
     :param judged_at: when, as text
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files("airflow_mlops.evaluation").joinpath("templates/gate.html").read_text(encoding="utf-8")
-    )
     verdict = combine(checks)
-    return template.render(
+    return render_page(
+        "evaluation/templates/gate.html",
         model_name=model_name,
         verdict=verdict.value,
         headline=_HEADLINES[verdict],

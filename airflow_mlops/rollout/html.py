@@ -1,13 +1,11 @@
-"""The rollout as one self-contained HTML page: no script, nothing fetched from anywhere."""
+"""The rollout as a page."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
+from airflow_mlops.page import render_page
 from airflow_mlops.rollout.state import HistoryEntry, RolloutState
 
 __all__ = ["render_html"]
@@ -24,11 +22,8 @@ def render_html(state: RolloutState, *, evidence_uri: str) -> str:
 
     :param evidence_uri: where the last decision is recorded, empty when that is not known
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files("airflow_mlops.rollout").joinpath("templates/report.html").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return render_page(
+        "rollout/templates/report.html",
         state=state,
         outcome=state.phase.replace("_", " "),
         headline=_HEADLINES[state.phase],

@@ -1,13 +1,11 @@
-"""The validation report as one self-contained HTML page: no script, nothing fetched from anywhere."""
+"""The validation report as a page."""
 
 from __future__ import annotations
 
 import textwrap
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
+from airflow_mlops.page import render_page
 from airflow_mlops.validation.report import RuleResult, ValidationReport, summarise
 from airflow_mlops.verdict import Verdict
 
@@ -28,12 +26,9 @@ def render_html(report: ValidationReport, *, checked_at: str) -> str:
     :param report: what was found
     :param checked_at: when, as text
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files("airflow_mlops.validation").joinpath("templates/report.html").read_text(encoding="utf-8")
-    )
     known = {result.reason for result in report.results}
-    return template.render(
+    return render_page(
+        "validation/templates/report.html",
         suite=report.suite,
         dataset=report.dataset,
         verdict=report.verdict.value,

@@ -1,0 +1,26 @@
+"""Reports as self-contained HTML pages with one look: no script, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+__all__ = ["render_page"]
+
+
+def render_page(template: str, /, **values: Any) -> str:
+    """Render a page; every value is escaped, and a missing one is an error.
+
+    :param template: path of a template below this package that extends ``templates/base.html``
+    :param values: what the template speaks of
+    """
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_read)
+    )
+    return environment.get_template(template).render(**values)
+
+
+def _read(name: str) -> str:
+    return files("airflow_mlops").joinpath(name).read_text(encoding="utf-8")
