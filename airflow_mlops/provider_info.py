@@ -21,11 +21,14 @@ _OPERATORS = (
     "kubernetes",
     "kubernetes_evaluation",
     "monitoring",
+    "pod_start",
     "registry",
     "rollout",
     "serving",
     "training",
     "validation",
+    "warm_pod",
+    "warm_step",
 )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
+    from airflow_mlops.operators.pod_start import StartWarmPodOperator
     from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
     from airflow_mlops.operators.rollout import CanaryRolloutOperator
     from airflow_mlops.operators.serving import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from airflow_mlops.operators.training import TrainLocallyOperator
     from airflow_mlops.operators.validation import ValidateDataOperator
+    from airflow_mlops.operators.warm_step import RunInWarmPodOperator, StopWarmPodOperator
 
 __all__ = [
     "BuildImageOperator",
@@ -41,9 +43,12 @@ __all__ = [
     "PromoteModelOperator",
     "RegisterModelOperator",
     "RollBackModelOperator",
+    "RunInWarmPodOperator",
     "SnapshotDatasetOperator",
     "StartModelServerOperator",
+    "StartWarmPodOperator",
     "StopModelServersOperator",
+    "StopWarmPodOperator",
     "TrainInDockerOperator",
     "TrainLocallyOperator",
     "TrainOnKubernetesOperator",
@@ -65,9 +70,12 @@ _MODULES = {
     "PromoteModelOperator": "registry",
     "RegisterModelOperator": "registry",
     "RollBackModelOperator": "registry",
+    "RunInWarmPodOperator": "warm_step",
     "SnapshotDatasetOperator": "datasets",
     "StartModelServerOperator": "serving",
+    "StartWarmPodOperator": "pod_start",
     "StopModelServersOperator": "serving",
+    "StopWarmPodOperator": "warm_step",
     "TrainInDockerOperator": "docker",
     "TrainLocallyOperator": "training",
     "TrainOnKubernetesOperator": "kubernetes",

@@ -68,11 +68,16 @@ def pod_training(
     models: Mapping[str, Any],
     parameters: Mapping[str, Any],
     tracking: Tracking | None,
+    needs_datasets: bool = True,
+    parallelism: int = 1,
 ) -> PodTraining:
     """Build the training from an operator's rendered fields.
 
     Two tries that ask for the same thing of the same image are the same job. Whatever changes makes another one.
 
+    :param image: what the job runs in
+    :param needs_datasets: whether a job without any is refused
+    :param parallelism: how many pods do the job together
     :raises SpecificationError: if a field is wrong, or the artefact store is no folder that a pod could share
     """
     who = origin(context)
@@ -81,10 +86,10 @@ def pod_training(
         "models": {role: _references(ModelRef, f"models.{role}", [ref])[0] for role, ref in models.items()},
         "parameters": dict(parameters),
     }
-    if not inputs["datasets"]:
+    if needs_datasets and not inputs["datasets"]:
         raise SpecificationError("datasets", datasets, "a mapping from role to datasets")
     script, code = _script(entrypoint)
-    identity = [encode(inputs), image, code or entrypoint]
+    identity = [encode(inputs), image, code or entrypoint, *([parallelism] if parallelism > 1 else [])]
     store = ArtifactStore.from_config()
     uri = store.uri("jobs", *_parts(who), digest_of(identity).removeprefix("sha256:")[:16])
     path = local_path(uri)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from airflow_mlops.container.directory import Attempt, JobDirectory
+from airflow_mlops.container.directory import JobDirectory
 from airflow_mlops.container.outcome import collect, is_done, outcome
+from airflow_mlops.container.stop import stop_job
 from airflow_mlops.exceptions import ConflictError, SpecificationError, TransientAdapterError
 from airflow_mlops.training.contract import JobRequest, JobResult
 from airflow_mlops.training.ports import JobPhase
@@ -59,18 +59,7 @@ class LocalProcessRunner:
 
     def stop(self, job_dir: Path) -> bool:
         """End the job's processes, after checking that they are still the ones that were started."""
-        directory = JobDirectory(job_dir)
-        attempt = directory.attempt()
-        if not directory.is_running or attempt is None or not _is_ours(attempt):
-            return False
-        for number, seconds in ((signal.SIGTERM, self._stop_grace_seconds), (signal.SIGKILL, 5.0)):
-            try:
-                os.killpg(attempt.launcher.pid, number)
-            except ProcessLookupError:
-                break
-            if _ended_within(directory, seconds):
-                break
-        return True
+        return stop_job(JobDirectory(job_dir), self._stop_grace_seconds)
 
     def collect(self, job_dir: Path) -> JobResult:
         """Return the verified result; see :class:`~airflow_mlops.training.ports.JobRunner`."""
@@ -119,17 +108,3 @@ class LocalProcessRunner:
             )
         # Nobody here needs the exit code, but the system keeps a dead child until its parent asks.
         threading.Thread(target=child.wait, name=f"reaper of {child.pid}", daemon=True).start()
-
-
-def _is_ours(attempt: Attempt) -> bool:
-    # A process group lives on when its leader was killed but the script was not.
-    return attempt.launcher.alive or (attempt.script is not None and attempt.script.alive)
-
-
-def _ended_within(directory: JobDirectory, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while directory.is_running:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
