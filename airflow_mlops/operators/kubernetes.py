@@ -24,6 +24,7 @@ from airflow_mlops.hooks.artifacts import origin
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.operators.indexed_training import ParallelTraining
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.pod_watch import PodWatch
@@ -58,8 +59,8 @@ class _SettledError(Exception):
         self.decision = decision
 
 
-class TrainOnKubernetesOperator(KubernetesPodOperator):
-    """Train a model in a pod.
+class TrainOnKubernetesOperator(ParallelTraining):
+    """Train a model in a pod, or in several that work together.
 
     Takes every argument of ``KubernetesPodOperator`` and behaves like it, except that success means a verified model:
     whatever happens to the pod, to the worker or to an event, the task succeeds only after the result was read from
@@ -67,6 +68,9 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
     earlier one at work follows it. Failures say what happened.
 
     The artefact store (``[mlops] artifact_root``) must be a folder that worker and pod both see at the same path.
+
+    With ``parallelism`` above 1 an Indexed Job runs the script in as many equal pods, each of which knows its
+    ``job.rank``, ``job.world_size`` and ``job.rendezvous``; rank 0 leaves the result, and all of them must succeed.
 
     :param image: container image with airflow-mlops installed; needs neither Airflow nor a shell (templated)
     :param entrypoint: path of a script on the worker, absolute or from the DAG's folder, which is taken along; or a
@@ -77,6 +81,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
     :param models: role to encoded :class:`~airflow_mlops.references.ModelRef` (templated)
     :param pod_resources: :class:`~airflow_mlops.training.pods.PodResources`, or a mapping of its fields
     :param artifacts: the artefact store as a volume, or a mapping of its fields; None if the pod has it otherwise
+    :param parallelism: how many pods
     :param python: interpreter in the image
     :param mlflow_conn_id: where to track; None for nowhere. Credentials come to the pod by
         :class:`~airflow_mlops.training.pods.SecretVariable`, never from the connection
@@ -107,6 +112,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         models: Mapping[str, Any] | None = None,
         pod_resources: PodResources | Mapping[str, Any] | None = None,
         artifacts: PodVolume | Mapping[str, Any] | None = None,
+        parallelism: int = 1,
         python: str = "python",
         mlflow_conn_id: str | None = None,
         startup_timeout_seconds: int = _STARTUP_SECONDS,
@@ -135,6 +141,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         self.models = models or {}
         self.pod_resources = pod_resources
         self.artifacts = artifacts
+        self.parallelism = parallelism
         self.python = python
         self.mlflow_conn_id = mlflow_conn_id
         self._returns_result = do_xcom_push
@@ -150,7 +157,10 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or follow the pod, or find that all is done; in deferrable mode, go to sleep meanwhile."""
         with airflow_errors():
+            self.check_parallelism()
             self._training = self._plan(context)
+            if self.parallelism > 1:
+                return self.train_in_parallel(context, self._training, self._run_id)
             try:
                 super().execute(context)
             except _SettledError as settled:
@@ -245,6 +255,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
             models=self.models,
             parameters=self.parameters,
             tracking=tracking,
+            parallelism=self.parallelism,
         )
 
     def _script(self) -> str:

@@ -15,11 +15,11 @@ from airflow_mlops.container.ranks import RankFolder
 from airflow_mlops.exceptions import TransientAdapterError
 from airflow_mlops.training.attempts import Attempt, Output
 from airflow_mlops.training.contract import Group, JobRequest
-from airflow_mlops.training.indexed import JobReport, leader, read_job, rendezvous_service
+from airflow_mlops.training.indexed import JobReport, MemberReport, leader, read_job, rendezvous_service
 from airflow_mlops.training.phase import Cause, read_pod
 from airflow_mlops.training.pods import ATTEMPT_LABEL, JOB_LABEL, TASK_LABEL
 
-__all__ = ["JobClient", "TrainingJobs", "service_name"]
+__all__ = ["AttemptJob", "JobClient", "TrainingJobs", "service_name"]
 
 Json = Mapping[str, Any]
 
@@ -100,6 +100,52 @@ class JobClient(PodClient):
             return
 
 
+@dataclass(frozen=True, kw_only=True)
+class AttemptJob:
+    """The Job of one attempt, with its pods and its Service.
+
+    :param jobs: the namespace
+    :param name: the Job's name
+    :param labels: by which its pods are found
+    :param container: name of the container that trains
+    :param world_size: how many pods
+    """
+
+    jobs: JobClient
+    name: str
+    labels: Mapping[str, str]
+    container: str
+    world_size: int
+
+    def introduce(self) -> Json | None:
+        """Make sure that the Service is there; return the Job."""
+        job = self.jobs.get_job(self.name)
+        if job is not None:
+            self.jobs.create_service(rendezvous_service(job, name=service_name(self.name)))
+        return job
+
+    def report(self) -> JobReport:
+        """Say where it stands in the cluster."""
+        pods, job = self.jobs.list(self.labels), self.jobs.get_job(self.name)
+        events = self.jobs.job_events(self.name) if job is not None and len(pods) < self.world_size else ()
+        found = read_job(job, pods, container=self.container, events=events)
+        by_name = {str(pod["metadata"]["name"]): pod for pod in pods}
+        return replace(found, members=tuple(self._explained(one, by_name[one.pod]) for one in found.members))
+
+    def remove(self) -> None:
+        """Remove the Job with its pods, and the Service."""
+        self.jobs.delete_job(self.name)
+        self.jobs.delete_service(service_name(self.name))
+
+    def _explained(self, member: MemberReport, pod: Json) -> MemberReport:
+        trouble = member.report.trouble
+        if trouble is None or trouble.cause not in (Cause.IMAGE, Cause.REGISTRY):
+            return member
+        # Only the first failure says why an image cannot be pulled, and only its event keeps that.
+        events = self.jobs.events(member.pod)
+        return replace(member, report=read_pod(pod, container=self.container, events=events))
+
+
 @dataclass(kw_only=True)
 class TrainingJobs:
     """One training's attempts, each in several pods; see :class:`~airflow_mlops.training.attempts.AttemptWorld`.
@@ -174,39 +220,17 @@ class TrainingJobs:
     def tidy(self) -> None:
         """Remove the Jobs of attempts that have ended."""
         for attempt in self._leftovers:
-            self.remove(attempt)
+            self.job(attempt).remove()
 
-    def introduce(self, attempt: str) -> Json | None:
-        """Make sure that the attempt's Service is there; return its Job."""
-        name = self.name_of(attempt)
-        job = self.jobs.get_job(name)
-        if job is not None:
-            self.jobs.create_service(rendezvous_service(job, name=service_name(name)))
-        return job
-
-    def report(self, attempt: str) -> JobReport:
-        """Say where the attempt stands in the cluster."""
-        labels = {JOB_LABEL: self.labels[JOB_LABEL], ATTEMPT_LABEL: attempt}
-        name, pods = self.name_of(attempt), self.jobs.list(labels)
-        job = self.jobs.get_job(name)
-        found = read_job(job, pods, container=self.container)
-        if job is not None and len(pods) < self.world_size:
-            found = read_job(job, pods, container=self.container, events=self.jobs.job_events(name))
-        return replace(found, members=tuple(self._explained(one, pods) for one in found.members))
-
-    def remove(self, attempt: str) -> None:
-        """Remove the attempt's Job with its pods, and its Service."""
-        name = self.name_of(attempt)
-        self.jobs.delete_job(name)
-        self.jobs.delete_service(service_name(name))
-
-    def _explained(self, member: Any, pods: Sequence[Json]) -> Any:
-        trouble = member.report.trouble
-        if trouble is None or trouble.cause not in (Cause.IMAGE, Cause.REGISTRY):
-            return member
-        (pod,) = (one for one in pods if one["metadata"]["name"] == member.pod)
-        events = self.jobs.events(member.pod)
-        return replace(member, report=read_pod(pod, container=self.container, events=events))
+    def job(self, attempt: str) -> AttemptJob:
+        """Return the Job of an attempt, be it there or not."""
+        return AttemptJob(
+            jobs=self.jobs,
+            name=self.name_of(attempt),
+            labels={JOB_LABEL: self.labels[JOB_LABEL], ATTEMPT_LABEL: attempt},
+            container=self.container,
+            world_size=self.world_size,
+        )
 
     def _attempt(self, name: str, report: JobReport) -> Attempt:
         live = report.phase.is_live
