@@ -20,8 +20,10 @@ _OPERATORS = (
     "images",
     "kubernetes",
     "kubernetes_evaluation",
+    "kubeflow",
     "monitoring",
     "pod_start",
+    "ray",
     "registry",
     "rollout",
     "serving",
@@ -56,7 +58,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": _modules("operators", *_OPERATORS),
         "hooks": _modules("hooks", "gateway", "mlflow"),
-        "triggers": _modules("triggers", "rollout", "serving"),
+        "sensors": _modules("sensors", "training"),
+        "triggers": _modules("triggers", "rollout", "serving", "training"),
     }
 
 

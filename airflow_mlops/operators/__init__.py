@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.images import BuildImageOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
+    from airflow_mlops.operators.kubeflow import TrainWithKubeflowOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
     from airflow_mlops.operators.pod_start import StartWarmPodOperator
+    from airflow_mlops.operators.ray import TrainWithRayOperator
     from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
     from airflow_mlops.operators.rollout import CanaryRolloutOperator
     from airflow_mlops.operators.serving import (
@@ -52,6 +54,8 @@ __all__ = [
     "TrainInDockerOperator",
     "TrainLocallyOperator",
     "TrainOnKubernetesOperator",
+    "TrainWithKubeflowOperator",
+    "TrainWithRayOperator",
     "ValidateDataOperator",
     "WriteImageBillOperator",
 ]
@@ -79,6 +83,8 @@ _MODULES = {
     "TrainInDockerOperator": "docker",
     "TrainLocallyOperator": "training",
     "TrainOnKubernetesOperator": "kubernetes",
+    "TrainWithKubeflowOperator": "kubeflow",
+    "TrainWithRayOperator": "ray",
     "ValidateDataOperator": "validation",
     "WriteImageBillOperator": "image_bills",
 }

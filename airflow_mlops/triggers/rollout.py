@@ -12,10 +12,9 @@ from airflow_mlops.exceptions import StaleWriteError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.plan import describe
 from airflow_mlops.triggers.events import RolloutEvent, to_payload
+from airflow_mlops.triggers.task_state import STILL_AT_WORK, task_state
 
 __all__ = ["RolloutTrigger"]
-
-_STILL_AT_WORK = ("running", "deferred")
 
 
 class RolloutTrigger(BaseTrigger):
@@ -95,7 +94,7 @@ class RolloutTrigger(BaseTrigger):
         state is asked first.
         """
         state = await self._task_state()
-        if state in _STILL_AT_WORK:
+        if state in STILL_AT_WORK:
             self.log.info("%s: the task is %s, the rollout goes on", self.route, state)
             return
         gateway = await self._open()
@@ -104,17 +103,4 @@ class RolloutTrigger(BaseTrigger):
         self.log.info("%s: %s", self.route, "all traffic went back" if moved else "there was nothing to give back")
 
     async def _task_state(self) -> str | None:
-        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
-        from asgiref.sync import sync_to_async
-
-        key = self.task_key
-        try:
-            answer = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-                dag_id=key["dag_id"], task_ids=[key["task_id"]], run_ids=[key["run_id"]], map_index=key["map_index"]
-            )
-        except Exception:  # the traffic goes back when nobody can tell
-            self.log.exception("%s: the task's state cannot be read", self.route)
-            return None
-        states = dict(answer.get(key["run_id"]) or {})
-        found = states.get(key["task_id"], states.get(f"{key['task_id']}_{key['map_index']}"))
-        return None if found is None else str(found)
+        return await task_state(self.task_key)

@@ -1,0 +1,340 @@
+"""Training by a custom resource: a controller in the cluster makes the pods, and a result still cannot vanish."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+from airflow.sdk import Context
+
+from airflow_mlops.codec import decode, encode
+from airflow_mlops.container.attempt import AttemptFolder, attempt_command
+from airflow_mlops.exceptions import ContractError, TransientAdapterError
+from airflow_mlops.hooks.artifacts import origin
+from airflow_mlops.hooks.cluster import ClusterAccess
+from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
+from airflow_mlops.operators.tracking import begin_run, end_run
+from airflow_mlops.training.attempts import Action, Output, enter
+from airflow_mlops.training.contract import JobRequest
+from airflow_mlops.training.custom_resource import ResourceKind, age_seconds, merged, resource_name
+from airflow_mlops.training.phase import Cause, PodPhase, PodReport, Trouble
+from airflow_mlops.training.pods import ATTEMPT_LABEL, DIRECTORY_ANNOTATION, JOB_LABEL, PodResources, PodVolume
+
+__all__ = ["CustomTrainingOperator", "Submission"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_LOG_LINES = 1000
+_SILENCE_SECONDS = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What a document is made of.
+
+    :param metadata: name, labels and annotations
+    :param command: what runs in the pods
+    :param resources: what the pods get
+    :param artifacts: the artefact store as a volume
+    :param group: group of the job's folder
+    """
+
+    metadata: Mapping[str, Any]
+    command: tuple[str, ...]
+    resources: PodResources
+    artifacts: PodVolume | None
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What is followed; travels with the trigger to whoever comes back from it, which is another process.
+
+    :param attempt: the attempt's name
+    :param folder: the job's folder
+    :param namespace: where the resource is
+    :param job: value of the job's label
+    :param run_id: of the MLflow run
+    :param deadline: seconds since the epoch until which a sleeping task may wait
+    """
+
+    attempt: str
+    folder: str
+    namespace: str
+    job: str
+    run_id: str | None
+    deadline: float | None
+
+
+class CustomTrainingOperator(MLOpsOperator):
+    """Follows a training that a custom resource stands for; subclasses say which and what its document is.
+
+    A try has one resource, whose name is derived from the try; the cluster refuses a second one of that name. Success
+    means that the manifest in the artefact store was verified, whatever the resource's status says. A failure names
+    the resource's own reason and message.
+    """
+
+    operator_extra_links = (MLflowRunLink(),)
+    ui_color = "#e3f2fd"
+    resource_kind: ResourceKind
+
+    # Set by the constructors of subclasses, which name every argument.
+    image: str
+    entrypoint: str
+    datasets: Mapping[str, Any]
+    model_name: str
+    parameters: Mapping[str, Any] | None
+    models: Mapping[str, Any] | None
+    pod_resources: PodResources | Mapping[str, Any] | None
+    artifacts: PodVolume | Mapping[str, Any] | None
+    python: str
+    labels: Mapping[str, str] | None
+    annotations: Mapping[str, str] | None
+    spec: Mapping[str, Any] | None
+    active_deadline_seconds: int | None
+    startup_timeout_seconds: float | None
+    keep_resource: bool
+    mlflow_conn_id: str | None
+    namespace: str | None
+    kubernetes_conn_id: str | None
+    config_file: str | None
+    cluster_context: str | None
+    in_cluster: bool | None
+    deferrable: bool
+    poll_interval: float
+
+    _watched: Watched | None = None
+
+    def document(self, given: Submission) -> dict[str, Any]:
+        """Return the resource's document."""
+        raise NotImplementedError
+
+    def request(self, training: PodTraining, attempt: str) -> JobRequest:
+        """Return what an attempt is asked, and put what else its pods need into the job's folder."""
+        return training.request_of(attempt)
+
+    def command(self, directory: str, entrypoint: str) -> list[str]:
+        """Return what runs in the pods."""
+        return attempt_command(self.python, directory, entrypoint)
+
+    def resource_name(self, folder: AttemptFolder, attempt: str) -> str:
+        """Return the name of an attempt's resource."""
+        return resource_name(self.task_id, str(folder.path), attempt)
+
+    @airflow_errors()
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make or follow the resource, or find that all is done; in deferrable mode, go to sleep meanwhile."""
+        tracking = begin_run(context, self.mlflow_conn_id, self.model_name)
+        training = pod_training(
+            context,
+            kind="train",
+            image=self.image,
+            entrypoint=self._script(),
+            model_name=self.model_name,
+            datasets=self.datasets,
+            models=self.models or {},
+            parameters=self.parameters or {},
+            tracking=tracking,
+        )
+        from airflow_mlops.adapters.pods.custom_attempts import TrainingObjects
+
+        hook, attempt = self._access().hook(), attempt_name(context)
+        namespace = self.namespace or hook.get_namespace() or "default"
+        document = self._build(training, attempt, namespace)
+        objects, pods = self._clients(hook, namespace)
+        world = TrainingObjects(
+            objects=objects,
+            pods=pods,
+            folder=training.folder,
+            labels=training.labels,
+            request=lambda attempt: self.request(training, attempt),
+            build=lambda: document,
+        )
+        decision = enter(world, attempt)
+        self.log.info("%s", decision.reason)
+        self._watched = Watched(
+            attempt=decision.attempt,
+            folder=str(training.folder.path),
+            namespace=namespace,
+            job=training.labels[JOB_LABEL],
+            run_id=tracking.run_id if tracking else None,
+            deadline=time.time() + self.execution_timeout.total_seconds() if self.execution_timeout else None,
+        )
+        if decision.action is Action.FINISH and not self.keep_resource:
+            world.tidy()
+        return self._follow(context)
+
+    def resume(self, context: Context, event: Any, watched: Mapping[str, Any]) -> dict[str, Any]:
+        """Come back from the trigger; its event is a reason to look, never evidence."""
+        del event
+        self._watched = decode(Watched, watched)
+        with airflow_errors():
+            return self._follow(context)
+
+    def on_kill(self) -> None:
+        """Delete the resource, and with it its pods."""
+        if self._watched is not None:
+            objects, _ = self._clients(self._access().hook(), self._watched.namespace)
+            objects.delete(self._name(self._watched))
+            self.log.info("Deleted %s %s", self.resource_kind.kind, self._name(self._watched))
+
+    def _follow(self, context: Context) -> dict[str, Any]:
+        watched, hook = self._seen(), self._access().hook()
+        objects, _ = self._clients(hook, watched.namespace)
+        name, told = self._name(watched), ""
+        while True:
+            found = patiently(lambda: objects.get(name), self.poll_interval)
+            report = self.resource_kind.report(found)
+            waited = age_seconds(found, datetime.now(tz=UTC)) if found is not None else 0.0
+            if report.phase.is_live:
+                report = self._impatient(report, waited, watched)
+            if not report.phase.is_live:
+                return self._conclude(hook, report)
+            state = f"{report.phase.value}: {report.trouble.message}" if report.trouble else report.phase.value
+            if state != told:
+                self.log.info("%s %s/%s is %s", self.resource_kind.kind, watched.namespace, name, state)
+                told = state
+            if self.deferrable:
+                limit = self.startup_timeout_seconds
+                self._sleep(context, None if limit is None else time.time() + limit - waited)
+            time.sleep(self.poll_interval)
+
+    def _sleep(self, context: Context, start_deadline: float | None) -> None:
+        from airflow_mlops.triggers.training import CustomResourceTrigger
+
+        watched, who = self._seen(), origin(context)
+        self.defer(
+            trigger=CustomResourceTrigger(
+                kind=self.resource_kind.kind,
+                namespace=watched.namespace,
+                name=self._name(watched),
+                access=encode(self._access()),
+                poll_seconds=self.poll_interval,
+                start_deadline=start_deadline,
+                # Airflow's own timeout would fail the task and leave the resource to itself.
+                deadline=watched.deadline,
+                task={name: getattr(who, name) for name in ("dag_id", "run_id", "task_id", "map_index")},
+            ),
+            method_name="resume",
+            kwargs={"watched": encode(watched)},
+        )
+
+    def _conclude(self, hook: Any, report: PodReport) -> dict[str, Any]:
+        """Return the verified result or say why there is none; may be repeated."""
+        from airflow_mlops.adapters.pods.attempts import examine
+        from airflow_mlops.adapters.pods.custom_attempts import explain_resource, read_pods, wait_for_pods
+
+        watched = self._seen()
+        objects, pods = self._clients(hook, watched.namespace)
+        folder, name = AttemptFolder(Path(watched.folder)), self._name(watched)
+        labels, seen = {JOB_LABEL: watched.job, ATTEMPT_LABEL: watched.attempt}, {}
+        if report.phase is not PodPhase.SUCCEEDED:
+            seen = read_pods(pods, self.resource_kind.container, labels)
+            # What is left of it may still write, and what nobody follows any more must not begin later.
+            if not self.keep_resource or report.phase is PodPhase.PENDING:
+                objects.delete(name)
+            wait_for_pods(pods, self.resource_kind.container, labels)
+        for line in folder.directory(watched.attempt).log_tail(_LOG_LINES).splitlines():
+            self.log.info("%s", line)
+        found = examine(folder, watched.attempt)
+        verified = found.result if found.output is Output.VERIFIED else None
+        end_run(self.mlflow_conn_id, watched.run_id, "FAILED" if verified is None else "FINISHED")
+        if not self.keep_resource:
+            objects.delete(name)
+        if verified is not None:
+            return deliver(verified, folder, watched.attempt, watched.run_id)
+        raise explain_resource(
+            self.resource_kind,
+            f"{watched.namespace}/{name}",
+            report=report,
+            pods=seen,
+            folder=folder,
+            attempt=watched.attempt,
+        )
+
+    def _impatient(self, report: PodReport, waited: float, watched: Watched) -> PodReport:
+        """Give up what takes too long."""
+        limit = self.startup_timeout_seconds
+        if watched.deadline is not None and time.time() > watched.deadline:
+            trouble = Trouble(cause=Cause.DEADLINE, message="it took longer than execution_timeout and was given up")
+            return replace(report, phase=PodPhase.FAILED, trouble=trouble)
+        if limit is None or report.phase is not PodPhase.PENDING or waited <= limit:
+            return report
+        trouble = report.trouble or Trouble(
+            cause=Cause.SLOW_START,
+            message=f"nothing says why; does {self.resource_kind.controller} run in the cluster?",
+        )
+        text = f"it did not start within {limit:g} s (startup_timeout_seconds): {trouble.message}"
+        return replace(report, phase=PodPhase.FAILED, trouble=replace(trouble, message=text))
+
+    def _build(self, training: PodTraining, attempt: str, namespace: str) -> dict[str, Any]:
+        directory = str(training.folder.directory(attempt).path)
+        submission = Submission(
+            metadata={
+                "name": self.resource_name(training.folder, attempt),
+                "namespace": namespace,
+                "labels": {**(self.labels or {}), **training.labels, ATTEMPT_LABEL: attempt},
+                "annotations": {**(self.annotations or {}), DIRECTORY_ANNOTATION: directory},
+            },
+            command=tuple(self.command(directory, training.entrypoint)),
+            resources=decoded(PodResources, self.pod_resources, "pod_resources") or PodResources(),
+            artifacts=decoded(PodVolume, self.artifacts, "artifacts"),
+            group=training.folder.open(),
+        )
+        return merged(self.document(submission), {"spec": self.spec or {}})
+
+    def _name(self, watched: Watched) -> str:
+        return self.resource_name(AttemptFolder(Path(watched.folder)), watched.attempt)
+
+    def _seen(self) -> Watched:
+        if self._watched is None:
+            raise ContractError("following a training is part of execute")
+        return self._watched
+
+    def _access(self) -> ClusterAccess:
+        return ClusterAccess(
+            conn_id=self.kubernetes_conn_id,
+            config_file=self.config_file,
+            cluster_context=self.cluster_context,
+            in_cluster=self.in_cluster,
+        )
+
+    def _clients(self, hook: Any, namespace: str) -> tuple[Any, Any]:
+        from airflow_mlops.adapters.pods.custom_objects import CustomObjectClient
+        from airflow_mlops.adapters.pods.kubernetes import PodClient
+
+        objects = CustomObjectClient(hook.custom_object_client, self.resource_kind, namespace)
+        return objects, PodClient(hook.core_v1_client, namespace)
+
+    def _script(self) -> str:
+        folder = dag_folder(self)
+        path = Path(folder, self.entrypoint) if folder and self.entrypoint.endswith(".py") else None
+        return str(path) if path is not None and path.is_file() else self.entrypoint
+
+
+def patiently(look: Callable[[], T], pause_seconds: float) -> T:
+    """Return what a look at the cluster shows; a short silence of the API server is no reason to give up."""
+    deadline = time.monotonic() + _SILENCE_SECONDS
+    while True:
+        try:
+            return look()
+        except TransientAdapterError as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("%s", error)
+            time.sleep(pause_seconds)
+
+
+def decoded(cls: type[Any], given: Any, where: str) -> Any:
+    """Return a value that was given as such or as a mapping of its fields; None stays None."""
+    return decode(cls, dict(given), where=where) if isinstance(given, Mapping) else given
