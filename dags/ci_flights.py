@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import Param, dag, task
+from airflow.sdk import Asset, Param, dag, task
 from flights.shared import HERE, MODEL_NAME, MONTH_PARAM, TARGET, partition_uri
 
-from airflow_mlops.operators import EvaluateModelOperator, SnapshotDatasetOperator, TrainLocallyOperator
+from airflow_mlops.operators import (
+    BuildImageOperator,
+    CheckImageOperator,
+    EvaluateModelOperator,
+    SnapshotDatasetOperator,
+    TrainInDockerOperator,
+    TrainLocallyOperator,
+    WriteImageBillOperator,
+)
+
+#: An image that trained; its events name it by digest.
+TRAINER_IMAGE = Asset("flights-trainer-image", uri="mlops://flights/trainer-image")
+SMOKE = {"max_iter": 10}
 
 
 @dag(
@@ -17,6 +29,20 @@ from airflow_mlops.operators import EvaluateModelOperator, SnapshotDatasetOperat
     params={
         "month": Param("2013-01", type="string", pattern=MONTH_PARAM["pattern"], title="Month to sample"),
         "rows": Param(3000, type="integer", minimum=500, title="Rows of the sample"),
+        "images": Param(
+            False,
+            type="boolean",
+            title="Build and try the trainer's image",
+            description="Needs a Docker engine that sees the artefact store at the same paths; fails without one.",
+        ),
+        "tag": Param("mlops-trainer:ci", type="string", minLength=1, title="Name of the image"),
+        "revision": Param("unknown", type="string", minLength=1, title="Revision of the source, kept as a label"),
+        "base_image": Param(
+            "python:3.11-slim-bookworm", type="string", minLength=1, title="What the image is built on"
+        ),
+        "network": Param(
+            None, type=["null", "string"], title="Network of the build", description="Empty: the engine's default."
+        ),
     },
 )
 def ci_flights() -> None:
@@ -25,6 +51,9 @@ def ci_flights() -> None:
 
     All DAG files parse and hold no cycle, the training script trains on a **sample**, and the model that it leaves
     keeps its **contract**: it loads by digest, answers its smoke rows as it did in training, and can be evaluated.
+
+    With `images`, the trainer's **image** is built, passes its own tests, gets its bill of materials and trains on the
+    same sample; the asset *flights-trainer-image* then names it by digest.
     """
 
     @task
@@ -60,6 +89,29 @@ def ci_flights() -> None:
         """One part trains, the other judges."""
         return {str(snapshot["partition"]): snapshot for snapshot in snapshots}
 
+    @task.short_circuit
+    def images_wanted(params: dict[str, Any]) -> bool:
+        """Whoever wants images gets them or a failure: an engine that is away must not look like a passed check."""
+        if not params["images"]:
+            print("images is false: no image is built, checked or tried in this run")  # noqa: T201 - the task's log
+        return bool(params["images"])
+
+    @task(outlets=[TRAINER_IMAGE])
+    def record_image(
+        built: dict[str, Any],
+        bill: dict[str, Any],
+        tried: dict[str, Any],
+        *,
+        params: dict[str, Any],
+        outlet_events: Any,
+    ) -> dict[str, Any]:
+        """Keep which image passed, what is in it, and what it trained."""
+        recorded = {name: built[name] for name in ("image", "reference", "context_digest")}
+        recorded |= {"revision": params["revision"], "bill": bill["bill"]}
+        recorded |= {name: tried[name] for name in ("model", "metrics")}
+        outlet_events[TRAINER_IMAGE].extra = recorded
+        return recorded
+
     checked = check_dags()
     sampled = sample()
     checked >> sampled
@@ -70,7 +122,7 @@ def ci_flights() -> None:
         model_name=MODEL_NAME,
         entrypoint=str(HERE / "train.py"),
         datasets={"train": [data["train"]]},
-        parameters={"max_iter": 10},
+        parameters=SMOKE,
     )
     EvaluateModelOperator(
         task_id="model_contract",
@@ -80,6 +132,34 @@ def ci_flights() -> None:
         dataset=data["holdout"],
         target=TARGET,
     )
+
+    wanted = images_wanted()
+    built = BuildImageOperator(
+        task_id="build_image",
+        folder=str(HERE.parent.parent),
+        dockerfile="docker/trainer/Dockerfile",
+        tag="{{ params.tag }}",
+        build_args={"BASE_IMAGE": "{{ params.base_image }}"},
+        labels={"org.opencontainers.image.revision": "{{ params.revision }}"},
+        network="{{ params.network or '' }}",
+    )
+    image = built.output["reference"]
+    tested = CheckImageOperator(
+        task_id="check_image",
+        image=image,
+        command=["python", "-m", "airflow_mlops.container.selfcheck", "trainer"],
+    )
+    bill = WriteImageBillOperator(task_id="write_bill", image=image)
+    tried = TrainInDockerOperator(
+        task_id="smoke_train_in_image",
+        image=image,
+        model_name=MODEL_NAME,
+        entrypoint=str(HERE / "train.py"),
+        datasets={"train": [data["train"]]},
+        parameters=SMOKE,
+    )
+    recorded = record_image(built.output, bill.output, tried.output)
+    checked >> wanted >> built >> tested >> [bill, tried] >> recorded
 
 
 ci_flights()
