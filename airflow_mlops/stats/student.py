@@ -1,4 +1,4 @@
-"""Quantiles of Student's distribution with the standard library alone.
+"""Quantiles and tails of Student's distribution with the standard library alone.
 
 The distribution function is the regularised incomplete beta function (M. Abramowitz and I. A. Stegun, *Handbook of
 Mathematical Functions*, 26.7.1), evaluated by its continued fraction (26.5.8) with Lentz's method; the quantile is
@@ -12,7 +12,7 @@ import math
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["student_quantile"]
+__all__ = ["student_quantile", "student_upper_tail"]
 
 _TINY = 1e-300
 _STEPS = 10_000
@@ -37,6 +37,20 @@ def student_quantile(confidence: float, degrees_of_freedom: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if _coverage(middle, degrees_of_freedom) < confidence else (low, middle)
     return (low + high) / 2
+
+
+def student_upper_tail(errors: float, degrees_of_freedom: int) -> float:
+    """How likely it is to lie ``errors`` standard errors or more above the truth.
+
+    :param errors: any number
+    :param degrees_of_freedom: at least 1
+    :raises SpecificationError: if there are no degrees of freedom
+    """
+    if degrees_of_freedom < 1:
+        raise SpecificationError("degrees_of_freedom", degrees_of_freedom, "1 or more")
+    share = degrees_of_freedom / (degrees_of_freedom + errors * errors)
+    beyond = _incomplete_beta(share, degrees_of_freedom / 2, 0.5) / 2
+    return beyond if errors >= 0 else 1 - beyond
 
 
 def _coverage(reach: float, degrees: int) -> float:
