@@ -60,7 +60,9 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         **kwargs: Any,
     ) -> None:
         # The request is made from the fields below, once they are rendered.
-        super().__init__(entrypoint=ENTRYPOINT, datasets={}, model_name=model_name, mlflow_conn_id=None, **kwargs)
+        super().__init__(
+            entrypoint=ENTRYPOINT, datasets={}, model_name=model_name, mlflow_conn_id=None, parallelism=1, **kwargs
+        )
         self.candidate = candidate
         self.dataset = dataset
         self.target = target

@@ -40,8 +40,8 @@ def test_what_is_wrong_is_said_before_the_cluster_is_asked(run_dag, artifact_roo
     assert expected in messages[0]
 
 
-def test_it_tracks_nothing_and_takes_no_script():
-    for name in ("mlflow_conn_id", "entrypoint"):
+def test_it_is_one_pod_that_tracks_nothing_and_takes_no_script():
+    for name in ("mlflow_conn_id", "entrypoint", "parallelism"):
         with pytest.raises(TypeError, match=name), DAG("evaluate_strict", schedule=None):
             EvaluateOnKubernetesOperator(
                 task_id="e", candidate=REF, dataset=ROWS, target="late", model_name="m", **{name: "x"}
