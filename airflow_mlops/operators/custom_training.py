@@ -28,6 +28,7 @@ from airflow_mlops.training.contract import JobRequest
 from airflow_mlops.training.custom_resource import ResourceKind, age_seconds, merged, resource_name
 from airflow_mlops.training.phase import Cause, PodPhase, PodReport, Trouble
 from airflow_mlops.training.pods import ATTEMPT_LABEL, DIRECTORY_ANNOTATION, JOB_LABEL, PodResources, PodVolume
+from airflow_mlops.triggers.events import from_payload
 
 __all__ = ["CustomTrainingOperator", "Submission"]
 
@@ -174,12 +175,13 @@ class CustomTrainingOperator(MLOpsOperator):
             world.tidy()
         return self._follow(context)
 
-    def resume(self, context: Context, event: Any, watched: Mapping[str, Any]) -> dict[str, Any]:
-        """Come back from the trigger; its event is a reason to look, never evidence."""
-        del event
-        self._watched = decode(Watched, watched)
-        with airflow_errors():
-            return self._follow(context)
+    @airflow_errors()
+    def resume(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Come back from the trigger; its event says where to look, and is never evidence."""
+        from airflow_mlops.triggers.training import TrainingEvent
+
+        self._watched = decode(Watched, from_payload(TrainingEvent, event).carried)
+        return self._follow(context)
 
     def on_kill(self) -> None:
         """Delete the resource, and with it its pods."""
@@ -224,9 +226,9 @@ class CustomTrainingOperator(MLOpsOperator):
                 # Airflow's own timeout would fail the task and leave the resource to itself.
                 deadline=watched.deadline,
                 task={name: getattr(who, name) for name in ("dag_id", "run_id", "task_id", "map_index")},
+                carried=encode(watched),
             ),
             method_name="resume",
-            kwargs={"watched": encode(watched)},
         )
 
     def _conclude(self, hook: Any, report: PodReport) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,6 +23,7 @@ from airflow_mlops.training.attempts import Action, Attempt, Output
 from airflow_mlops.training.phase import PodPhase
 from airflow_mlops.training.pods import MODEL_LABEL, TASK_LABEL, label_value
 from airflow_mlops.training.sightings import Seen, Sighting, conclude, newest
+from airflow_mlops.triggers.events import from_payload
 
 __all__ = ["TrainingSensor"]
 
@@ -107,10 +108,11 @@ class TrainingSensor(BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def resume(self, context: Context, event: Any, deadline: float) -> Any:
+    def resume(self, context: Context, event: Mapping[str, Any]) -> Any:
         """Come back from the trigger; its event is a reason to look, never evidence."""
-        del event
-        return self._look_or_sleep(context, deadline)
+        from airflow_mlops.triggers.training import TrainingEvent
+
+        return self._look_or_sleep(context, float(from_payload(TrainingEvent, event).carried["deadline"]))
 
     @airflow_errors()
     def poke(self, context: Context) -> PokeReturnValue | bool:
@@ -164,9 +166,9 @@ class TrainingSensor(BaseSensorOperator):
                 seen=encode(self._remembered),
                 access=encode(self._access()),
                 poll_seconds=self.poke_interval,
+                carried={"deadline": deadline},
             ),
             method_name="resume",
-            kwargs={"deadline": deadline},
             timeout=timedelta(seconds=max(1.0, deadline - time.time())),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,9 +29,11 @@ class TrainingEvent:
     """Somebody should look.
 
     :param name: at what
+    :param carried: what the sleeping task wanted to know when it wakes
     """
 
     name: str
+    carried: Mapping[str, Any]
 
 
 class CustomResourceTrigger(BaseTrigger):
@@ -45,6 +47,7 @@ class CustomResourceTrigger(BaseTrigger):
     :param start_deadline: seconds since the epoch until which it must have started; None for no limit
     :param deadline: seconds since the epoch until which it must have ended; None for no limit
     :param task: dag_id, run_id, task_id and map_index of the waiting task
+    :param carried: comes back with the event
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class CustomResourceTrigger(BaseTrigger):
         start_deadline: float | None,
         deadline: float | None,
         task: dict[str, Any],
+        carried: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.kind = kind
@@ -68,6 +72,7 @@ class CustomResourceTrigger(BaseTrigger):
         self.start_deadline = start_deadline
         self.deadline = deadline
         self.task_key = task
+        self.carried = carried
         self._fired = False
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -83,6 +88,7 @@ class CustomResourceTrigger(BaseTrigger):
                 "start_deadline": self.start_deadline,
                 "deadline": self.deadline,
                 "task": self.task_key,
+                "carried": self.carried,
             },
         )
 
@@ -94,7 +100,7 @@ class CustomResourceTrigger(BaseTrigger):
                 break
             await asyncio.sleep(self.poll_seconds)
         self._fired = True
-        yield TriggerEvent(to_payload(TrainingEvent(name=f"{self.namespace}/{self.name}")))
+        yield TriggerEvent(to_payload(TrainingEvent(name=f"{self.namespace}/{self.name}", carried=self.carried)))
 
     async def _worth_a_look(self, cluster: AsyncCluster) -> bool:
         kind = KINDS[self.kind]
@@ -131,6 +137,7 @@ class TrainingPodsTrigger(BaseTrigger):
     :param seen: an encoded :class:`~airflow_mlops.training.sightings.Seen`, None before there was any
     :param access: an encoded :class:`~airflow_mlops.hooks.cluster.ClusterAccess`
     :param poll_seconds: time between two looks
+    :param carried: comes back with the event
     """
 
     def __init__(
@@ -143,6 +150,7 @@ class TrainingPodsTrigger(BaseTrigger):
         seen: dict[str, Any] | None,
         access: dict[str, Any],
         poll_seconds: float,
+        carried: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.namespace = namespace
@@ -152,6 +160,7 @@ class TrainingPodsTrigger(BaseTrigger):
         self.seen = seen
         self.access = access
         self.poll_seconds = poll_seconds
+        self.carried = carried
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -165,6 +174,7 @@ class TrainingPodsTrigger(BaseTrigger):
                 "seen": self.seen,
                 "access": self.access,
                 "poll_seconds": self.poll_seconds,
+                "carried": self.carried,
             },
         )
 
@@ -175,7 +185,7 @@ class TrainingPodsTrigger(BaseTrigger):
             await asyncio.sleep(self.poll_seconds)
             if await self._worth_a_look(cluster):
                 break
-        yield TriggerEvent(to_payload(TrainingEvent(name=self.selector)))
+        yield TriggerEvent(to_payload(TrainingEvent(name=self.selector, carried=self.carried)))
 
     async def _worth_a_look(self, cluster: AsyncCluster) -> bool:
         after = datetime.fromisoformat(self.created_after) if self.created_after else None
