@@ -29,6 +29,8 @@ _MAGIC = b"mlops1"
 #: Pods of one job start minutes apart where nodes must be made for them.
 _PATIENCE_SECONDS = 3600.0
 _HELLO_SECONDS = 10.0
+#: How often somebody who waits says so.
+_REMINDER_SECONDS = 30.0
 
 
 class Collective:
@@ -75,24 +77,23 @@ class Collective:
         self._peers = {}
 
     def _gather(self) -> dict[int, socket.socket]:
-        deadline = time.monotonic() + self._patience_seconds
+        patience = _Patience(self._patience_seconds)
         peers: dict[int, socket.socket] = {}
-        both = socket.has_dualstack_ipv6()
+        both, (_, port) = socket.has_dualstack_ipv6(), _split(self._group.rendezvous)
         family = socket.AF_INET6 if both else socket.AF_INET
-        with socket.create_server(
-            ("", _split(self._group.rendezvous)[1]), family=family, dualstack_ipv6=both
-        ) as server:
+        with socket.create_server(("", port), family=family, dualstack_ipv6=both) as server:
+            server.settimeout(1.0)
             while missing := set(range(1, self._group.world_size)) - peers.keys():
-                server.settimeout(max(deadline - time.monotonic(), 0.001))
                 try:
                     connection, address = server.accept()
                 except TimeoutError as error:
-                    raise PeerLostError(f"{_names(sorted(missing))} did not come to rank 0") from error
+                    patience.wait(f"{_names(sorted(missing))} did not come to rank 0", error)
+                    continue
                 rank = self._welcome(connection)
                 if rank in missing:
                     peers[rank] = _ready(connection)
                 else:
-                    print(f"rank 0: turned {address[0]} away, which is no rank of this job", file=sys.stderr)  # noqa: T201 - the job's log
+                    _say(f"turned {address[0]} away, which is no rank of this job")
                     connection.close()
         return peers
 
@@ -105,7 +106,7 @@ class Collective:
         return int(rank) if (magic, token) == (_MAGIC, self._token) else None
 
     def _connect(self) -> socket.socket:
-        deadline = time.monotonic() + self._patience_seconds
+        patience = _Patience(self._patience_seconds)
         while True:
             try:
                 # Names of pods appear in DNS a moment after the pods, and rank 0 listens when it gets there.
@@ -113,8 +114,7 @@ class Collective:
                 connection.sendall(_HELLO.pack(_MAGIC, self._group.rank, self._token))
                 return _ready(connection)
             except OSError as error:
-                if time.monotonic() > deadline:
-                    raise PeerLostError(f"rank 0 does not answer at {self._group.rendezvous}: {error}") from error
+                patience.wait(f"rank 0 does not answer at {self._group.rendezvous} ({error})", error)
                 time.sleep(0.1)
 
     def _send(self, rank: int, numbers: array[float]) -> None:
@@ -135,6 +135,23 @@ class Collective:
         except OSError as error:
             raise PeerLostError(f"rank {rank} has left the group: {error}") from error
         return _network(numbers)
+
+
+class _Patience:
+    """Waits with a word now and then, for a log that says nothing looks like work."""
+
+    def __init__(self, seconds: float) -> None:
+        self._begun = time.monotonic()
+        self._end = self._begun + seconds
+        self._remind_at = self._begun + _REMINDER_SECONDS
+
+    def wait(self, problem: str, error: OSError) -> None:
+        now = time.monotonic()
+        if now > self._end:
+            raise PeerLostError(problem) from error
+        if now > self._remind_at:
+            self._remind_at = now + _REMINDER_SECONDS
+            _say(f"{problem} within {now - self._begun:.0f} s; waiting")
 
 
 def _ready(connection: socket.socket) -> socket.socket:
@@ -163,6 +180,10 @@ def _network(numbers: array[float]) -> array[float]:
         numbers = numbers[:]
         numbers.byteswap()
     return numbers
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the job's log
 
 
 def _split(rendezvous: str) -> tuple[str, int]:

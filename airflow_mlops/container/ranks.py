@@ -155,17 +155,23 @@ def _ranks(group: Group, environment: Mapping[str, str]) -> Sequence[int]:
 
 def _meet(folder: RankFolder, group: Group, environment: Mapping[str, str]) -> Group:
     """Find out where rank 0 is; all the others wait until it has begun."""
-    port = group.rendezvous.rpartition(":")[2]
+    host, _, port = group.rendezvous.rpartition(":")
     if group.rank == 0:
         own = environment.get(ADDRESS_VARIABLE) or socket.gethostbyname(socket.gethostname())
-        folder.publish(f"[{own}]:{port}" if ":" in own else f"{own}:{port}")
+        folder.publish(f"{f'[{own}]' if ':' in own else own}:{int(port) or _free_port()}")
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while (address := folder.address()) is None:
         if time.monotonic() > deadline:
             raise PeerLostError(f"rank 0 has not begun within {_PATIENCE_SECONDS:.0f} s")
         time.sleep(_LOOK_SECONDS)
     # Only a pod that got its rank from the cluster has the name in DNS that the request says.
-    return group if RANK_VARIABLE in environment else replace(group, rendezvous=address)
+    named = f"{host}:{address.rpartition(':')[2]}"
+    return replace(group, rendezvous=named if RANK_VARIABLE in environment else address)
+
+
+def _free_port() -> int:
+    with socket.create_server(("", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def _say(text: str) -> None:

@@ -83,7 +83,7 @@ class Group:
 
     :param world_size: how many there are
     :param rank: which of them this one is, from 0; the request that the processes have in common says 0
-    :param rendezvous: ``host:port`` where rank 0 listens, if it wants to
+    :param rendezvous: ``host:port`` where rank 0 listens, if it wants to; port 0 where rank 0 shall choose one
     """
 
     world_size: int

@@ -42,6 +42,8 @@ ADDRESS_VARIABLE = "MLOPS_POD_ADDRESS"
 _RANK_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 #: Where rank 0 listens; the port is the one that users of torch.distributed know.
 _PORT = 29500
+#: On the network of the nodes, where other trainings may run, rank 0 takes one that is free.
+_ANY_PORT = 0
 _FIELDS = {POD_VARIABLE: "metadata.name", ADDRESS_VARIABLE: "status.podIP"}
 
 
@@ -93,9 +95,13 @@ class Patience:
     startup_seconds: float
 
 
-def leader(job_name: str, service: str) -> str:
-    """Return ``host:port`` of rank 0 as the Service's DNS names it, where the cluster gives pods their ranks."""
-    return f"{job_name}-0.{service}:{_PORT}"
+def leader(job: Json) -> str:
+    """Return ``host:port`` of rank 0 as DNS names it where the cluster gives pods their ranks; port 0 for any.
+
+    :param job: what :func:`indexed_job` returned
+    """
+    spec = job["spec"]["template"]["spec"]
+    return f"{job['metadata']['name']}-0.{spec['subdomain']}:{_ANY_PORT if spec.get('hostNetwork') else _PORT}"
 
 
 def indexed_job(pod: Json, *, parallelism: int, container: str, command: Sequence[str], service: str) -> dict[str, Any]:

@@ -192,20 +192,20 @@ class TrainingJobs:
 
     def submit(self, attempt: str, seen: Sequence[Attempt]) -> bool:
         """Prepare the attempt's folders, then make its Job."""
-        name = self.name_of(attempt)
-        group = Group(world_size=self.world_size, rendezvous=leader(name, service_name(name)))
+        job = self.build()
+        group = Group(world_size=self.world_size, rendezvous=leader(job))
         request = replace(self.request(attempt), group=group)
         RankFolder(self.folder, attempt).prepare(request)
         self.folder.prepare(attempt, request)
         if self.folder.claims() - {one.name for one in seen if one.claimed}:
             return False
         # Same task, another request; and Jobs that nobody cleaned up.
-        for job in self._others[0]:
-            self.jobs.delete_job(job)
+        for other in self._others[0]:
+            self.jobs.delete_job(other)
         for pod in self._others[1]:
             self.jobs.delete(pod)
         self.tidy()
-        return self.jobs.create_job(self.build())
+        return self.jobs.create_job(job)
 
     def pause(self, attempt: str) -> None:
         """Let some time pass while the attempt's pods end."""

@@ -171,7 +171,7 @@ def _plain(problem: MLOpsError) -> MLOpsError:
 
 def _short(told: Outcome) -> str:
     text = told.result.error if told.result is not None and told.result.error else str(told.problem)
-    return text.splitlines()[0] if text else "no reason given"
+    return text.partition("; last lines of ")[0].partition("\n")[0] or "no reason given"
 
 
 def _ended_at(directory: JobDirectory) -> float:

@@ -39,6 +39,7 @@ def after(owner: Any, name: str) -> None:
 
 def arrange(kill: str | None) -> None:
     from airflow_mlops.adapters.pods.attempts import TrainingPods
+    from airflow_mlops.adapters.pods.jobs import AttemptJob, JobClient
     from airflow_mlops.adapters.pods.kubernetes import PodClient
     from airflow_mlops.container.attempt import AttemptFolder
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator as Operator
@@ -55,6 +56,9 @@ def arrange(kill: str | None) -> None:
         "after the pod was removed": (after, Operator, "cleanup"),
         "after the result was verified": (after, Operator, "_conclude"),
         "back from the trigger": (before, Operator, "trigger_reentry"),
+        "after the job was made": (after, JobClient, "create_job"),
+        "when all pods have ended": (before, Operator, "_judge"),
+        "after the job was removed": (after, AttemptJob, "remove"),
     }
     if kill is not None:
         how, owner, name = places[kill]
