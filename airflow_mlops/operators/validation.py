@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import Context
+from airflow.sdk import BranchMixIn, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_mlops.clock import SystemClock
@@ -23,37 +23,58 @@ from airflow_mlops.references import DatasetRef
 from airflow_mlops.verdict import Verdict
 
 if TYPE_CHECKING:
+    from airflow_mlops.validation.ports import ValidationBackend
+    from airflow_mlops.validation.quarantine import Separation
     from airflow_mlops.validation.report import RuleResult, ValidationReport
     from airflow_mlops.validation.spec import SuiteSpec
 
 __all__ = ["ValidateDataOperator"]
 
-_ON_FAIL = ("fail", "warn")
+_ON_FAIL = ("fail", "warn", "quarantine", "branch")
 _RULES_IN_MESSAGE = 5
 
 
-class ValidateDataOperator(MLOpsOperator):
+class ValidateDataOperator(MLOpsOperator, BranchMixIn):
     """Check a dataset against a suite of Great Expectations rules.
 
-    A broken critical rule fails the task without retries and the message says which rule, how many rows and, unless
-    ``example_rows`` is 0, which values. A rule that cannot be evaluated, a suite without rules and a dataset without
-    rows never pass. The report is kept as an HTML page and the decision as evidence before the task ends either way;
-    the same facts are pushed as the return value.
+    The message of a broken critical rule says which rule, how many rows and, unless ``example_rows`` is 0, which
+    values. What happens then is a choice:
+
+    - ``fail``: the task fails without retries.
+    - ``warn``: the task succeeds, with a warning in its log.
+    - ``quarantine``: rows that break critical rules are written aside, each with the rules that it broke, and the good
+      rows go on as a dataset of their own, which the whole suite must then clear. All rows are accounted for, or the
+      task fails. A broken rule about the table as a whole fails the task: no row can be set aside for it.
+    - ``branch``: the task succeeds, and of the tasks behind it those in ``pass_task_ids`` or those in ``fail_task_ids``
+      run; the others are skipped.
+
+    A rule that cannot be evaluated, a suite without rules and a dataset without rows are errors: the task fails,
+    whatever was chosen. The report is kept as an HTML page and the decision as evidence before the task ends either
+    way; the same facts are pushed as the return value.
 
     Returns ``verdict``, ``summary`` (counts), ``failed`` (the broken rules), ``report_uri``, ``evidence_uri`` and
-    ``dataset``.
+    ``dataset``: what may be used further, after a quarantine the good rows. With ``on_fail="quarantine"`` there is
+    also ``quarantine`` with ``rows``, ``good_rows``, ``bad_rows``, ``broken`` (rule to number of rows), ``source``,
+    ``bad`` (reference, None if all rows are good) and ``verdict`` (of the good rows).
 
     :param dataset: encoded :class:`~airflow_mlops.references.DatasetRef`, as :class:`SnapshotDatasetOperator` returns
         it (templated)
     :param suite: mapping with ``name`` and ``rules``, or path of a YAML file with it; relative paths begin at the
         DAG's folder (templated)
-    :param on_fail: ``fail``, or ``warn`` to go on with a warning in the log; errors fail in either case
+    :param on_fail: ``fail``, ``warn``, ``quarantine`` or ``branch`` (templated)
     :param example_rows: at most how many unexpected values a rule shows; with 0 no value of any row leaves the data
+    :param quarantine_warnings: whether rows that break rules of severity ``warning`` are set aside too
+    :param max_bad_share: at most which share of the rows may be set aside, above 0 and at most 1; with more bad rows
+        the task fails
+    :param pass_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may be used
+    :param fail_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may not
     """
 
     template_fields: Sequence[str] = ("dataset", "suite", "on_fail")
     operator_extra_links = (ReportLink(),)
     ui_color = "#fff3e0"
+    #: Airflow looks for what a branch has skipped; without one there is nothing to find.
+    inherits_from_skipmixin = True
 
     def __init__(
         self,
@@ -62,6 +83,10 @@ class ValidateDataOperator(MLOpsOperator):
         suite: str | Path | Mapping[str, Any],
         on_fail: str = "fail",
         example_rows: int = 5,
+        quarantine_warnings: bool = False,
+        max_bad_share: float = 0.5,
+        pass_task_ids: str | Sequence[str] = (),
+        fail_task_ids: str | Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -69,6 +94,10 @@ class ValidateDataOperator(MLOpsOperator):
         self.suite = suite
         self.on_fail = on_fail
         self.example_rows = example_rows
+        self.quarantine_warnings = quarantine_warnings
+        self.max_bad_share = max_bad_share
+        self.pass_task_ids = pass_task_ids
+        self.fail_task_ids = fail_task_ids
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate, keep report and evidence, and let the verdict decide."""
@@ -77,33 +106,83 @@ class ValidateDataOperator(MLOpsOperator):
         with airflow_errors():
             if self.on_fail not in _ON_FAIL:
                 raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
+            branches = self._branches()
             suite = parse_suite(load_document(self.suite, field="suite", folder=dag_folder(self)))
             dataset = decode(DatasetRef, self.dataset, where="dataset")
             store = ArtifactStore.from_config()
             report = self._judge(store, suite, dataset)
-            result = self._record(context, store, report)
-        context["ti"].xcom_push(key="return_value", value=result)
-        self._conclude(report, result)
+            result, obstacle = self._settle(context, store, report)
+        for key, value in ({"return_value": result} | (result if self.multiple_outputs else {})).items():
+            context["ti"].xcom_push(key=key, value=value)
+        self._conclude(report, result, obstacle)
+        if branches is not None:
+            self.do_branch(context, branches[report.verdict.promotes])
         return result
 
     def _judge(self, store: ArtifactStore, suite: SuiteSpec, dataset: DatasetRef) -> ValidationReport:
-        from airflow_mlops.adapters.tables.files import load_frame
-        from airflow_mlops.adapters.validators.great_expectations import GreatExpectationsBackend
         from airflow_mlops.validation.report import judge
 
         path = store.localize(dataset)
         results: tuple[RuleResult, ...] = ()
         if dataset.rows:
-            backend = GreatExpectationsBackend(load_frame)
-            results = backend.validate(path, suite, format=dataset.format, example_rows=self.example_rows)
+            results = _backend().validate(path, suite, format=dataset.format, example_rows=self.example_rows)
         return judge(suite, dataset, results)
 
-    def _record(self, context: Context, store: ArtifactStore, report: ValidationReport) -> dict[str, Any]:
+    def _settle(
+        self, context: Context, store: ArtifactStore, report: ValidationReport
+    ) -> tuple[dict[str, Any], str | None]:
+        """Separate the rows where that was chosen; keep report and evidence of what was found before and after.
+
+        :return: the task's result, and why rows could not be separated
+        """
+        if self.on_fail != "quarantine":
+            return self._record(context, store, report, {}), None
+        separation, obstacle = self._separate(store, report)
+        if separation is None:
+            rows = report.dataset.rows
+            nothing = {"good_rows": rows, "bad_rows": 0, "broken": {}, "bad": None, "verdict": report.verdict.value}
+            kept = {"rows": rows, **nothing, "source": encode(report.dataset)} if obstacle is None else None
+            return self._record(context, store, report, {"quarantine": kept, "obstacle": obstacle}), obstacle
+        from airflow_mlops.operators.quarantine import facts
+
+        good = self._judge(store, report.suite, separation.good)
+        found = facts(separation, good)
+        result = self._record(context, store, report, {"quarantine": found, "obstacle": None})
+        after = self._record(context, store, good, {"separated_from": found["source"]}, page="validation-of-good-rows")
+        for check in good.checks:
+            self.log.info("good rows: %s: %s", check.verdict.value, check.reason)
+        if not good.verdict.promotes:
+            said = "; ".join(check.reason for check in good.checks if not check.verdict.promotes)
+            return result, f"{found['bad_rows']:,} bad rows were set aside, but the good rows fail as well: {said}"
+        return result | {"dataset": after["dataset"]}, None
+
+    def _separate(self, store: ArtifactStore, report: ValidationReport) -> tuple[Separation | None, str | None]:
+        from airflow_mlops.operators.quarantine import set_aside
+        from airflow_mlops.validation.quarantine import plan_quarantine
+
+        plan = plan_quarantine(report, warnings=self.quarantine_warnings)
+        if plan.obstacle is not None or not plan.positions:
+            return None, plan.obstacle
+        found = set_aside(store, report, _backend(), plan.positions, max_share=self.max_bad_share)
+        return (None, found) if isinstance(found, str) else (found, None)
+
+    def _record(
+        self,
+        context: Context,
+        store: ArtifactStore,
+        report: ValidationReport,
+        notes: Mapping[str, Any],
+        *,
+        page: str = "validation",
+    ) -> dict[str, Any]:
         from airflow_mlops.validation.html import render_html
         from airflow_mlops.validation.report import failing_facts, summarise
 
         checked_at = datetime.fromtimestamp(SystemClock().now(), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        report_uri = publish_report(context, store, "validation", render_html(report, checked_at=checked_at))
+        separated = notes.get("quarantine")
+        html = render_html(report, checked_at=checked_at, quarantine=separated)
+        write = publish_report if page == "validation" else _write_page
+        report_uri = write(context, store, page, html)
         evidence_uri, _ = record(
             context,
             store,
@@ -113,10 +192,10 @@ class ValidateDataOperator(MLOpsOperator):
             checks=report.checks,
             references={"dataset": report.dataset},
             policy=report.suite,
-            notes={"report_uri": report_uri},
+            notes={"report_uri": report_uri, **notes},
             distributions=("great-expectations", "pandas", "pyarrow"),
         )
-        return {
+        result = {
             "verdict": report.verdict.value,
             "summary": summarise(report),
             "failed": failing_facts(report),
@@ -124,23 +203,61 @@ class ValidateDataOperator(MLOpsOperator):
             "evidence_uri": evidence_uri,
             "dataset": encode(report.dataset),
         }
+        return result | {key: notes[key] for key in ("quarantine",) if key in notes}
 
-    def _conclude(self, report: ValidationReport, result: Mapping[str, Any]) -> None:
+    def _conclude(self, report: ValidationReport, result: Mapping[str, Any], obstacle: str | None) -> None:
         for check in report.checks:
             self.log.info("%s: %s", check.verdict.value, check.reason)
-        if report.verdict.promotes:
+        aside = (result.get("quarantine") or {}).get("bad_rows", 0)
+        if obstacle is None and (report.verdict.promotes or aside):
+            if aside:
+                self.log.warning("%s; %s rows were set aside", _message(report), f"{aside:,}")
             return
-        message = f"{_message(report)}. Report: {result['report_uri']}"
-        if report.verdict is Verdict.FAIL and self.on_fail == "warn":
+        message = f"{_message(report)}. {f'Quarantine: {obstacle}. ' if obstacle else ''}Report: {result['report_uri']}"
+        if report.verdict is Verdict.FAIL and self.on_fail in ("warn", "branch"):
             self.log.warning("%s", message)
             return
-        if report.is_final:
+        if report.is_final or report.verdict is not Verdict.ERROR:
             raise AirflowFailException(message)
         raise AirflowException(message)
 
+    def _branches(self) -> dict[bool, list[str]] | None:
+        """Where to go when the data may be used (True) and when not, checked before any work is done."""
+        given = {"pass_task_ids": _ids(self.pass_task_ids), "fail_task_ids": _ids(self.fail_task_ids)}
+        if self.on_fail != "branch":
+            for field, ids in given.items():
+                if ids:
+                    raise SpecificationError(
+                        field, ids, f"nothing with on_fail={self.on_fail!r}; only 'branch' follows it"
+                    )
+            return None
+        dag = self.get_dag()
+        known = set() if dag is None else {*dag.task_ids, *dag.task_group_dict}
+        for field, ids in given.items():
+            if not ids or not set(ids) <= known:
+                raise SpecificationError(field, ids, "ids of tasks or task groups of this DAG")
+        if set(given["pass_task_ids"]) & set(given["fail_task_ids"]):
+            raise SpecificationError("fail_task_ids", given["fail_task_ids"], "other tasks than pass_task_ids")
+        return {True: given["pass_task_ids"], False: given["fail_task_ids"]}
+
+
+def _backend() -> ValidationBackend:
+    from airflow_mlops.adapters.tables.files import load_frame
+    from airflow_mlops.adapters.validators.great_expectations import GreatExpectationsBackend
+
+    return GreatExpectationsBackend(load_frame)
+
+
+def _write_page(context: Context, store: ArtifactStore, name: str, html: str) -> str:
+    return store.write_report(context, name, html)
+
+
+def _ids(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
 
 def _message(report: ValidationReport) -> str:
-    decisive = [result for result in report.broken if result.verdict in (Verdict.FAIL, Verdict.ERROR)]
+    decisive = [result for result in report.broken if result.verdict in (Verdict.FAIL, Verdict.ERROR)] or report.broken
     known = {result.reason for result in report.results}
     said = [check.reason for check in report.checks if check.reason not in known]
     said += [_sentence(result) for result in decisive[:_RULES_IN_MESSAGE]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from airflow_mlops.page import render_page
@@ -20,11 +21,13 @@ _HEADLINES = {
 }
 
 
-def render_html(report: ValidationReport, *, checked_at: str) -> str:
+def render_html(report: ValidationReport, *, checked_at: str, quarantine: Mapping[str, Any] | None = None) -> str:
     """Render a report for people.
 
     :param report: what was found
     :param checked_at: when, as text
+    :param quarantine: ``good_rows``, ``bad_rows``, ``broken`` (rule to rows), ``bad`` and ``verdict`` of a dataset
+        whose bad rows were set aside
     """
     known = {result.reason for result in report.results}
     return render_page(
@@ -38,6 +41,7 @@ def render_html(report: ValidationReport, *, checked_at: str) -> str:
         kept=[_row(result) for result in report.results if result.passed],
         lacking=[check.reason for check in report.checks if check.reason not in known],
         checked_at=checked_at,
+        quarantine=quarantine if quarantine and quarantine["bad_rows"] else None,
     )
 
 

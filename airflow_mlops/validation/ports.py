@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -30,5 +31,24 @@ class ValidationBackend(Protocol):
         :param example_rows: at most how many distinct unexpected values a result shows; 0 shows no value of any row
         :return: one result per rule, in the suite's order
         :raises SpecificationError: if a rule's type or arguments are not the backend's
+        """
+        ...
+
+    def broken_rows(
+        self,
+        frame_path: Path,
+        suite: SuiteSpec,
+        positions: Collection[int],
+        *,
+        format: str = "parquet",  # noqa: A002 - the word that references use
+    ) -> Mapping[int, Sequence[int]]:
+        """Find the rows that break rules.
+
+        :param frame_path: the rows: a file, or a directory of files
+        :param suite: the rules
+        :param positions: which rules, by their position in the suite; :meth:`validate` counted broken rows of each
+        :param format: ``parquet`` or ``csv``
+        :return: position of a rule to positions of rows, counted from 0 over all files in their order
+        :raises ContractError: if a rule's rows cannot be told
         """
         ...

@@ -13,7 +13,7 @@ from airflow_mlops.exceptions import ContractError, PermanentAdapterError, Speci
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "TableFacts", "describe", "load_frame"]
+__all__ = ["FORMATS", "TableFacts", "data_files", "describe", "load_frame", "read_guarded"]
 
 FORMATS = ("parquet", "csv")
 
@@ -44,11 +44,11 @@ def describe(path: Path, format: str) -> TableFacts:  # noqa: A002 - the word th
     reader = {"parquet": _describe_parquet, "csv": _describe_csv}.get(format)
     if reader is None:
         raise SpecificationError("format", format, "one of " + ", ".join(map(repr, FORMATS)))
-    files = _data_files(path, format)
+    files = data_files(path, format)
     rows = 0
     columns: dict[str, str] = {}
     for position, file in enumerate(files):
-        found_rows, found = _guarded(reader, file, format)
+        found_rows, found = read_guarded(reader, file, format)
         rows += found_rows
         if position and list(found) != list(columns):
             raise ContractError(f"{file}: its columns are not those of {files[0].name}: {_difference(columns, found)}")
@@ -67,11 +67,15 @@ def load_frame(path: Path, format: str) -> pd.DataFrame:  # noqa: A002 - the wor
     if format not in FORMATS:
         raise SpecificationError("format", format, "one of " + ", ".join(map(repr, FORMATS)))
     load = _load_parquet if format == "parquet" else pd.read_csv
-    frames: list[pd.DataFrame] = [_guarded(load, file, format) for file in _data_files(path, format)]
+    frames: list[pd.DataFrame] = [read_guarded(load, file, format) for file in data_files(path, format)]
     return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
-def _data_files(path: Path, format: str) -> list[Path]:  # noqa: A002
+def data_files(path: Path, format: str) -> list[Path]:  # noqa: A002 - the word that references use
+    """List the files of a table in the order of its rows.
+
+    :raises PermanentAdapterError: if there is none
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -84,12 +88,16 @@ def _data_files(path: Path, format: str) -> list[Path]:  # noqa: A002
     return files
 
 
-def _guarded(read: Any, file: Path, format: str) -> Any:  # noqa: A002
+def read_guarded(read: Any, file: Path, format: str) -> Any:  # noqa: A002 - the word that references use
+    """Return ``read(file)``.
+
+    :raises PermanentAdapterError: if the file is not readable in its format
+    """
     import pyarrow as pa
 
     try:
         return read(file)
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, csv.Error, OSError, ValueError) as error:
         raise PermanentAdapterError(f"{file}: this is not readable as {format}: {_first_line(error)}") from error
 
 
@@ -122,7 +130,9 @@ def _load_parquet(file: Path) -> Any:
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(file) as table:
-        return table.read().to_pandas()
+        frame = table.read().to_pandas()
+    # A frame that pandas wrote comes back with its index: a named one holds columns, others are row numbers of before.
+    return frame.reset_index(drop=all(name is None for name in frame.index.names))
 
 
 def _difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import json
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,11 +65,32 @@ class GreatExpectationsBackend:
             frame = self._load_frame(frame_path, format)
             missing = {position: _missing(rule, frame) for position, rule in enumerate(suite.rules)}
             possible = [item for position, item in enumerate(expectations) if not missing[position]]
-            outcomes = _run(frame, suite.name, possible, example_rows) if possible else {}
+            # Index columns are never asked for: they cost a Python object per broken row.
+            form = {"result_format": "SUMMARY", "partial_unexpected_count": _SAMPLED_ROWS if example_rows else 0}
+            outcomes = _run(frame, suite.name, possible, form) if possible else {}
         return tuple(
             _absent(rule, missing[position]) if missing[position] else _result(rule, outcomes[position], example_rows)
             for position, rule in enumerate(suite.rules)
         )
+
+    def broken_rows(
+        self,
+        frame_path: Path,
+        suite: SuiteSpec,
+        positions: Collection[int],
+        *,
+        format: str = "parquet",  # noqa: A002 - the word that references use
+    ) -> dict[int, list[int]]:
+        """Find the rows that break the rules at these positions of the suite.
+
+        :raises ContractError: if the library does not tell all rows that it counts
+        """
+        with _quiet_library():
+            expectations = [_expectation(suite, position) for position in positions]
+            frame = self._load_frame(frame_path, format)
+            form = {"result_format": "COMPLETE", "include_unexpected_rows": False}
+            outcomes = _run(frame, suite.name, expectations, form)
+        return {position: _rows(suite.rules[position], outcomes[position]) for position in positions}
 
 
 @contextmanager
@@ -131,7 +152,9 @@ def _missing(rule: RuleSpec, frame: pd.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in rule.columns if name not in frame.columns)
 
 
-def _run(frame: pd.DataFrame, name: str, expectations: Sequence[Any], example_rows: int) -> dict[int, dict[str, Any]]:
+def _run(
+    frame: pd.DataFrame, name: str, expectations: Sequence[Any], form: Mapping[str, Any]
+) -> dict[int, dict[str, Any]]:
     """Validate in one pass and return position to outcome; each expectation has exactly one."""
     gx = _library()
     context = gx.get_context(mode="ephemeral")
@@ -144,9 +167,7 @@ def _run(frame: pd.DataFrame, name: str, expectations: Sequence[Any], example_ro
             f"suite {name!r}: {len(expectations)} rules were declared, but the engine kept {len(suite.expectations)}"
         )
     batch = definition.get_batch(batch_parameters={"dataframe": frame})
-    # Index columns are never asked for: they cost a Python object per broken row.
-    form = {"result_format": "SUMMARY", "partial_unexpected_count": _SAMPLED_ROWS if example_rows else 0}
-    results = batch.validate(suite, result_format=form).to_json_dict()["results"]
+    results = batch.validate(suite, result_format=dict(form)).to_json_dict()["results"]
     outcomes = {int(result["expectation_config"]["meta"][_KEY]): result for result in results}
     if len(outcomes) != len(expectations) or len(results) != len(expectations):
         raise ContractError(f"suite {name!r}: {len(outcomes)} of {len(expectations)} rules were evaluated")
@@ -173,6 +194,15 @@ def _result(rule: RuleSpec, outcome: Mapping[str, Any], example_rows: int) -> Ru
         first_rows=tuple(int(row) for row in (found.get("partial_unexpected_index_list") or ())[:example_rows]),
         observed=_observed(found, show_values=example_rows > 0),
     )
+
+
+def _rows(rule: RuleSpec, outcome: Mapping[str, Any]) -> list[int]:
+    found = outcome.get("result") or {}
+    listed = found.get("unexpected_index_list")
+    error = _exception(outcome.get("exception_info") or {})
+    if error is not None or listed is None or len(listed) != found.get("unexpected_count"):
+        raise ContractError(f"{rule.label}: the rows that break it cannot be told{f': {error}' if error else ''}")
+    return [int(row) for row in listed]
 
 
 def _exception(info: Mapping[str, Any]) -> str | None:

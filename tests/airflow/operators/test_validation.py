@@ -144,7 +144,17 @@ def test_data_that_changed_since_the_snapshot_are_refused(run_dag, tmp_path, art
         ({"suite": {"name": "s", "rules": []}}, "a suite without rules shows nothing"),
         ({"suite": "nothing.yaml"}, "suite: there is no file at"),
         ({"suite": 7}, "suite: 7 is not accepted; expected a mapping, or the path of a YAML file"),
-        ({"on_fail": "ignore"}, "on_fail: 'ignore' is not accepted; expected one of 'fail', 'warn'"),
+        ({"on_fail": "branch"}, "pass_task_ids: [] is not accepted; expected ids of tasks or task groups of this DAG"),
+        ({"on_fail": "branch", "pass_task_ids": "nobody"}, "pass_task_ids: ['nobody'] is not accepted"),
+        ({"on_fail": "warn", "fail_task_ids": "mend"}, "nothing with on_fail='warn'; only 'branch' follows it"),
+        (
+            {"on_fail": "branch", "pass_task_ids": "validate", "fail_task_ids": ["validate"]},
+            "fail_task_ids: ['validate'] is not accepted; expected other tasks than pass_task_ids",
+        ),
+        (
+            {"on_fail": "ignore"},
+            "on_fail: 'ignore' is not accepted; expected one of 'fail', 'warn', 'quarantine', 'branch'",
+        ),
         (
             {
                 "suite": {
@@ -176,3 +186,173 @@ def test_a_suite_file_that_is_no_yaml_says_so(validate, tmp_path, capsys):
 
     assert validate(flights(), suite=str(path)).states["validate"] == "failed"
     assert "a YAML file; it is not readable" in "".join(capsys.readouterr())
+
+
+# ---- quarantine
+
+
+@pytest.fixture
+def quarantine(run_dag, tmp_path, artifact_root):
+    """Snapshot a frame, set bad rows aside, and validate what goes on once more."""
+
+    def run(frame, *, to="rows.parquet", **arguments):
+        path = tmp_path / to
+        frame.to_csv(path, index=False) if path.suffix == ".csv" else frame.to_parquet(path)
+        with DAG("quarantine", schedule=None) as dag:
+            taken = SnapshotDatasetOperator(
+                task_id="snapshot", uri=str(path), partition="2013-03", format=path.suffix.removeprefix(".")
+            )
+            checked = ValidateDataOperator(
+                task_id="validate",
+                dataset=taken.output,
+                on_fail="quarantine",
+                **({"suite": SUITE} | arguments),
+            )
+            ValidateDataOperator(task_id="again", dataset=checked.output["dataset"], suite=SUITE)
+        return run_dag(dag)
+
+    return run
+
+
+def spoilt():
+    frame = flights()
+    frame.loc[[3, 7], "dep_delay"] = 99_999.0
+    frame.loc[[7, 9], "flight_id"] = "f0"  # now rows 0, 7 and 9 have the same id
+    return frame
+
+
+@pytest.mark.parametrize("to", ["rows.parquet", "rows.csv"])
+def test_bad_rows_go_aside_with_their_rules_and_good_rows_go_on(quarantine, artifact_root, to):
+    run = quarantine(spoilt(), to=to)
+
+    found, store = run.xcom("validate"), ArtifactStore(f"file://{artifact_root}")
+    good, aside = found["dataset"], found["quarantine"]
+    assert (run.states["validate"], found["verdict"]) == ("success", "fail")
+    assert (run.states["again"], run.xcom("again")["dataset"]) == ("success", good)
+    assert {key: aside[key] for key in ("rows", "good_rows", "bad_rows", "verdict")} == {
+        "rows": 200,
+        "good_rows": 196,
+        "bad_rows": 4,
+        "verdict": "pass",
+    }
+    assert aside["broken"] == {
+        "rules[0] flight_id: values to be unique": 3,
+        "rules[1] dep_delay: values to be between": 2,
+    }
+    assert aside["source"] == run.xcom("snapshot")
+    assert (good["rows"], good["partition"], good["format"]) == (196, "2013-03", to.split(".")[1])
+    assert good["digest"] not in {aside["source"]["digest"], aside["bad"]["digest"]}
+
+    read = pd.read_csv if to.endswith("csv") else pd.read_parquet
+    bad = read(aside["bad"]["uri"].removeprefix("file://"))
+    assert list(bad["_row"]) == [0, 3, 7, 9]
+    rules = [one.split("; ") if isinstance(one, str) else list(one) for one in bad["_broken_rules"]]
+    assert rules[2] == list(aside["broken"])
+    together = pd.concat([read(good["uri"].removeprefix("file://")), bad[["flight_id", "dep_delay", "temp"]]])
+    assert sorted(together["dep_delay"]) == sorted(spoilt()["dep_delay"])
+
+    first, second, third = store.read_evidence("flights")
+    assert [one.verdict.value for one in (first, second, third)] == ["fail", "pass", "pass"]
+    assert first.notes["quarantine"]["good_rows"] + first.notes["quarantine"]["bad_rows"] == 200
+    assert second.references["dataset"]["digest"] == good["digest"]
+    report = store.read_bytes(found["report_uri"]).decode()
+    assert "<b>196</b> good rows" in report
+    assert "<b>4</b> bad rows" in report
+
+
+def test_the_same_rows_go_to_the_same_place_again(quarantine):
+    first, second = quarantine(spoilt()).xcom("validate"), quarantine(spoilt()).xcom("validate")
+
+    assert first["dataset"] == second["dataset"]
+    assert first["quarantine"] == second["quarantine"]
+
+
+def test_sound_data_go_on_as_they_are(quarantine):
+    run = quarantine(flights())
+
+    found = run.xcom("validate")
+    assert found["dataset"] == run.xcom("snapshot")
+    assert (found["quarantine"]["good_rows"], found["quarantine"]["bad_rows"]) == (200, 0)
+
+
+def test_rows_that_only_warn_stay_unless_asked_for(quarantine):
+    frame = flights()
+    frame.loc[frame.index % 10 < 3, "temp"] = None
+
+    kept, asked = quarantine(frame).xcom("validate"), quarantine(frame, quarantine_warnings=True).xcom("validate")
+
+    assert (kept["verdict"], kept["dataset"]["rows"], kept["quarantine"]["bad_rows"]) == ("warn", 200, 0)
+    assert (asked["verdict"], asked["dataset"]["rows"], asked["quarantine"]["bad_rows"]) == ("warn", 140, 60)
+
+
+@pytest.mark.parametrize(
+    ("frame", "rules", "said"),
+    [
+        (
+            spoilt(),
+            [*RULES, {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 1000}}],
+            "Quarantine: row count to be between: this rule is about the table, there are no rows to set aside for it",
+        ),
+        (
+            spoilt(),
+            [*RULES, {"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 198}}],
+            "4 bad rows were set aside, but the good rows fail as well: row count to be between: broken; observed 196",
+        ),
+        (
+            flights().assign(dep_delay=99_999.0),
+            RULES,
+            "Quarantine: 200 of 200 rows break a rule, no good row is left",
+        ),
+        (
+            flights().assign(dep_delay=[99_999.0] * 101 + [0.0] * 99),
+            RULES,
+            "101 of 200 rows break a rule, which is more than max_bad_share=0.5 allows to set aside",
+        ),
+        (spoilt().drop(columns="temp"), RULES, "could not be evaluated: the column 'temp' is missing"),
+    ],
+)
+def test_what_cannot_be_mended_by_setting_rows_aside_fails(quarantine, capsys, frame, rules, said):
+    run = quarantine(frame, suite={"name": "flights", "rules": rules})
+
+    assert (run.states["validate"], run.states["again"]) == ("failed", "upstream_failed")
+    assert said in "".join(capsys.readouterr())
+
+
+# ---- branch
+
+
+@pytest.mark.parametrize(
+    ("frame", "states"),
+    [
+        (flights(), {"validate": "success", "train": "success", "mend": "skipped", "join": "success"}),
+        (spoilt(), {"validate": "success", "train": "skipped", "mend": "success", "join": "success"}),
+        (
+            flights().drop(columns="temp"),
+            {"validate": "failed", "train": "upstream_failed", "mend": "upstream_failed", "join": "upstream_failed"},
+        ),
+    ],
+)
+def test_a_branch_follows_the_verdict_but_no_error(run_dag, tmp_path, artifact_root, frame, states):
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import TaskGroup
+
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with DAG("branch", schedule=None) as dag:
+        taken = SnapshotDatasetOperator(task_id="snapshot", uri=str(tmp_path / "rows.parquet"))
+        checked = ValidateDataOperator(
+            task_id="validate",
+            dataset=taken.output,
+            suite=SUITE,
+            on_fail="branch",
+            pass_task_ids="train",
+            fail_task_ids=["mending"],
+        )
+        with TaskGroup("mending", prefix_group_id=False) as mending:
+            ValidateDataOperator(task_id="mend", dataset=checked.output["dataset"], suite=SUITE, on_fail="warn")
+        train = EmptyOperator(task_id="train")
+        checked >> [train, mending] >> EmptyOperator(task_id="join", trigger_rule="none_failed_min_one_success")
+
+    run = run_dag(dag)
+
+    assert run.states == {"snapshot": "success", **states}
+    assert run.xcom("validate")["verdict"] in {"pass", "fail", "error"}

@@ -14,7 +14,7 @@ import yaml  # noqa: E402
 
 from airflow_mlops.adapters.tables.files import load_frame  # noqa: E402
 from airflow_mlops.adapters.validators.great_expectations import GreatExpectationsBackend  # noqa: E402
-from airflow_mlops.exceptions import SpecificationError  # noqa: E402
+from airflow_mlops.exceptions import ContractError, SpecificationError  # noqa: E402
 from airflow_mlops.references import DatasetRef  # noqa: E402
 from airflow_mlops.validation.report import RuleResult, judge  # noqa: E402
 from airflow_mlops.validation.spec import SuiteSpec, parse_suite  # noqa: E402
@@ -115,6 +115,40 @@ def test_an_exception_inside_a_rule_is_an_error_not_a_failure(tmp_path):
 def test_a_rule_that_would_be_dropped_is_refused(tmp_path, wrong, message):
     with pytest.raises(SpecificationError, match=message):
         check(tmp_path, pd.DataFrame({"a": [1]}), wrong)
+
+
+def test_all_rows_that_break_rules_are_found(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2, 2, None] * 200, "b": [1, 1, 1, 9] * 200}, index=range(100, 900))
+    frame.to_parquet(tmp_path / "rows.parquet")
+    rules = [
+        rule("column_values_to_be_unique", column="b"),
+        rule("column_values_to_not_be_null", column="a"),
+        rule(
+            "column_pair_values_a_to_be_greater_than_b",
+            column_A="a",
+            column_B="b",
+            ignore_row_if="either_value_is_missing",
+        ),
+        rule(
+            "column_values_to_be_between",
+            column="a",
+            max_value=1,
+            row_condition='col("b")>0',
+            condition_parser="great_expectations",
+        ),
+        rule("column_mean_to_be_between", column="a", max_value=1),
+    ]
+    suite, backend = parse_suite({"name": "test", "rules": rules}), GreatExpectationsBackend(load_frame)
+    path = tmp_path / "rows.parquet"
+
+    counted = [one.unexpected_count for one in backend.validate(path, suite)]
+    found = backend.broken_rows(path, suite, (0, 1, 2, 3))
+
+    assert [len(found[position]) for position in range(4)] == counted[:4] == [800, 200, 200, 400]
+    assert found[1] == list(range(3, 800, 4))
+    assert found[2] == list(range(0, 800, 4))
+    with pytest.raises(ContractError, match="a: mean to be between: the rows that break it cannot be told"):
+        backend.broken_rows(path, suite, (4,))
 
 
 def test_the_library_stays_out_of_the_log(tmp_path, caplog):
