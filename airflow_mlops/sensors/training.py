@@ -28,6 +28,7 @@ from airflow_mlops.triggers.events import from_payload
 __all__ = ["TrainingSensor"]
 
 _SEEN = "mlops_training"
+_GRACE_SECONDS = 60.0
 
 
 class TrainingSensor(BaseSensorOperator):
@@ -166,10 +167,12 @@ class TrainingSensor(BaseSensorOperator):
                 seen=encode(self._remembered),
                 access=encode(self._access()),
                 poll_seconds=self.poke_interval,
+                deadline=deadline,
                 carried={"deadline": deadline},
             ),
             method_name="resume",
-            timeout=timedelta(seconds=max(1.0, deadline - time.time())),
+            # Should the triggerer be down when time is over.
+            timeout=timedelta(seconds=deadline - time.time() + _GRACE_SECONDS),
         )
 
     def _remember(self, context: Context, sighting: Sighting | None) -> Seen | None:

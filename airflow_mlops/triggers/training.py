@@ -128,7 +128,7 @@ class CustomResourceTrigger(BaseTrigger):
 
 
 class TrainingPodsTrigger(BaseTrigger):
-    """Fires when another training shows itself than the one that is followed, or when none of its pods runs any more.
+    """Fires when another training shows itself, when no pod of the followed one runs any more, or when time is over.
 
     :param namespace: where the pods are
     :param selector: their labels
@@ -137,6 +137,7 @@ class TrainingPodsTrigger(BaseTrigger):
     :param seen: an encoded :class:`~airflow_mlops.training.sightings.Seen`, None before there was any
     :param access: an encoded :class:`~airflow_mlops.hooks.cluster.ClusterAccess`
     :param poll_seconds: time between two looks
+    :param deadline: seconds since the epoch
     :param carried: comes back with the event
     """
 
@@ -150,6 +151,7 @@ class TrainingPodsTrigger(BaseTrigger):
         seen: dict[str, Any] | None,
         access: dict[str, Any],
         poll_seconds: float,
+        deadline: float,
         carried: dict[str, Any],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -160,6 +162,7 @@ class TrainingPodsTrigger(BaseTrigger):
         self.seen = seen
         self.access = access
         self.poll_seconds = poll_seconds
+        self.deadline = deadline
         self.carried = carried
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -174,6 +177,7 @@ class TrainingPodsTrigger(BaseTrigger):
                 "seen": self.seen,
                 "access": self.access,
                 "poll_seconds": self.poll_seconds,
+                "deadline": self.deadline,
                 "carried": self.carried,
             },
         )
@@ -183,7 +187,7 @@ class TrainingPodsTrigger(BaseTrigger):
         cluster = _cluster(self.access, self.namespace)
         while True:
             await asyncio.sleep(self.poll_seconds)
-            if await self._worth_a_look(cluster):
+            if _past(self.deadline) or await self._worth_a_look(cluster):
                 break
         yield TriggerEvent(to_payload(TrainingEvent(name=self.selector, carried=self.carried)))
 
