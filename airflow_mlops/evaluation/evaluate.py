@@ -74,13 +74,14 @@ def _slices(
                 small[f"{column}={value}"] = int(chosen.sum())
                 continue
             part = _part(rows, chosen)
-            differences = compare(part, _part(other, chosen), spec.confidence)[0] if other else {}
+            differences, undiffered = compare(part, _part(other, chosen), spec.confidence) if other else ({}, {})
             parts.append(
                 SliceReport(
                     column=column,
                     value=str(value),
                     candidate=measure(part, spec.confidence),
                     differences=differences,
+                    undiffered=undiffered,
                 )
             )
     return tuple(parts), small

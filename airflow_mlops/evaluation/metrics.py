@@ -54,6 +54,7 @@ class Metric:
 
     :param name: its name in policies and reports
     :param greater_is_better: which way is good
+    :param by_day: whether days count as observations: intervals by Student's distribution over the days
     :param method: how the intervals of one model and of a difference are made
     :param interval: rows and confidence to the estimate for one model
     :param difference: rows scored by two models, and confidence, to first minus second
@@ -61,6 +62,7 @@ class Metric:
 
     name: str
     greater_is_better: bool
+    by_day: bool
     method: tuple[str, str]
     interval: Callable[[Scored, float], Interval]
     difference: Callable[[Scored, Scored, float], Interval]
@@ -68,13 +70,21 @@ class Metric:
 
 def measure(rows: Scored, confidence: float) -> Measurements:
     """Measure one model."""
+    import numpy as np
+
     metrics, unmeasured = {}, {}
     for metric in METRICS.values():
         try:
             metrics[metric.name] = _estimate(metric.interval(rows, confidence), metric.method[0])
         except SpecificationError as error:
             unmeasured[metric.name] = str(error)
-    return Measurements(rows=len(rows.labels), positives=int(rows.labels.sum()), metrics=metrics, unmeasured=unmeasured)
+    return Measurements(
+        rows=len(rows.labels),
+        positives=int(rows.labels.sum()),
+        days=len(np.unique(rows.days)),
+        metrics=metrics,
+        unmeasured=unmeasured,
+    )
 
 
 def compare(candidate: Scored, champion: Scored, confidence: float) -> tuple[dict[str, Estimate], dict[str, str]]:
@@ -141,6 +151,7 @@ def _mean_metric(name: str, losses: Callable[[Scored], Any]) -> Metric:
     return Metric(
         name=name,
         greater_is_better=False,
+        by_day=True,
         method=(method, f"paired {method}"),
         interval=interval,
         difference=difference,
@@ -153,6 +164,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="roc_auc",
             greater_is_better=True,
+            by_day=True,
             method=("DeLong, summed within days", "paired DeLong, summed within days"),
             interval=_auc,
             difference=_auc_difference,
@@ -162,6 +174,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             name="accuracy",
             greater_is_better=True,
+            by_day=False,
             method=("Wilson", "Tango"),
             interval=_accuracy,
             difference=_accuracy_difference,

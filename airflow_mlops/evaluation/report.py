@@ -44,12 +44,14 @@ class Measurements:
     :param positives: how many of them have label 1
     :param metrics: metric name to estimate
     :param unmeasured: metric name to the reason why there is no estimate
+    :param days: number of groups of rows that are not independent; None in reports from before it was counted
     """
 
     rows: int
     positives: int
     metrics: Mapping[str, Estimate]
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    days: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,14 @@ class SliceReport:
     :param value: its value there
     :param candidate: the candidate on these rows
     :param differences: candidate minus champion on these rows; empty without a champion
+    :param undiffered: metric name to the reason why there is no difference
     """
 
     column: str
     value: str
     candidate: Measurements
     differences: Mapping[str, Estimate] = field(default_factory=dict)
+    undiffered: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

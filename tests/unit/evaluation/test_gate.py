@@ -9,6 +9,7 @@ from airflow_mlops.evaluation.html import render_html
 from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import DayReference, Estimate, EvaluationReport, Measurements, Reference
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.stats.cluster_mean import cluster_mean
 from airflow_mlops.verdict import Verdict, combine
 
 AUC = {"metric": "roc_auc", "minimum": 0.6}
@@ -111,12 +112,107 @@ def test_reasons_hold_the_numbers():
     assert reason(report(rows=900), "minimum_rows") == "900 rows; the policy asks for 1,000, 100 more"
 
 
-def test_inconclusive_says_how_many_rows_would_decide():
-    """The interval reaches 0.02 and must reach 0.01: four times the rows, three times more."""
-    assert reason(report(auc=(0.61, 0.02)), "roc_auc.minimum").endswith(
-        "lies inside the interval, so nothing is shown; about 60,000 more rows like these would decide"
+def test_inconclusive_says_how_many_days_would_decide():
+    """The interval must reach half as far: not quite four times the 30 days, as Student's distribution narrows too."""
+    found = judge(report(auc=(0.61, 0.02)), parse_policy(POLICY))
+    (check,) = [one for one in found if one.verdict is Verdict.INCONCLUSIVE]
+    assert check.reason.endswith(
+        "lies inside the interval, so nothing is shown; about 83 more days like these, some 56,000 rows, "
+        "would decide if the value stays as it is"
     )
+    assert (check.details["more_days"], check.details["more_rows"]) == (83, 55_334)
+    assert check.details["detectable_difference"] == pytest.approx(0.02 * (1 + 0.8542 / 2.0452), rel=1e-4)
     assert reason(report(auc=(0.6001, 0.02)), "roc_auc.minimum").endswith("no number of rows would decide")
+
+
+def test_where_days_do_not_count_it_says_how_many_rows():
+    policy = {"non_inferiority": [{"metric": "accuracy", "margin": 0.02}]}
+    found = report(differences={"accuracy": estimate(0.0, 0.03)}, rows=2000, positives=500)
+    assert reason(found, "accuracy.non_inferiority", policy).endswith(
+        "so nothing is shown; about 2,500 more rows like these would decide if the difference stays as it is"
+    )
+
+
+def test_so_many_more_rows_do_decide():
+    """What is promised of a mean over days, done: the same differences, seen on as many days as were asked for."""
+    np = pytest.importorskip("numpy")
+    days = np.random.default_rng(8).normal(0.001, 0.02, 30)
+
+    def found(values):
+        mean = cluster_mean(values, np.arange(len(values)))
+        one = Estimate(value=mean.value, low=mean.low, high=mean.high, method="made up")
+        return report(differences={"brier": one}, days=len(values), rows=100 * len(values), positives=1500)
+
+    policy = parse_policy({"non_inferiority": [{"metric": "brier", "margin": 0.005}]})
+    before = judge(found(days), policy)[-1]
+    assert before.verdict is Verdict.INCONCLUSIVE
+    wanted = 30 + before.details["more_days"]
+    after = judge(found(_alike(np, days, wanted)), policy)[-1]
+    assert after.verdict is Verdict.PASS
+    fewer = judge(found(_alike(np, days, wanted - 3)), policy)[-1]
+    assert fewer.verdict is Verdict.INCONCLUSIVE
+
+
+def _alike(np, values, count):
+    """As many values with the same mean and the same standard deviation."""
+    made = np.linspace(-1, 1, count)
+    return values.mean() + made / made.std(ddof=1) * values.std(ddof=1)
+
+
+IMPROVE = {"superiority": [{"metric": "roc_auc", "margin": 0.005}, {"metric": "brier"}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "verdict"),
+    [
+        ((0.02, 0.005), "roc_auc.superiority", Verdict.PASS),
+        ((0.008, 0.005), "roc_auc.superiority", Verdict.INCONCLUSIVE),
+        ((-0.002, 0.005), "roc_auc.superiority", Verdict.FAIL),
+        ((0.0, 0.0), "roc_auc.superiority", Verdict.FAIL),
+        ((-0.01, 0.005), "brier.superiority", Verdict.PASS),
+        ((-0.004, 0.005), "brier.superiority", Verdict.INCONCLUSIVE),
+        ((0.01, 0.005), "brier.superiority", Verdict.FAIL),
+        ((0.0, 0.0), "brier.superiority", Verdict.FAIL),
+    ],
+)
+def test_an_improvement_that_is_asked_for_must_be_shown(change, name, verdict):
+    given = {"auc_change": change} if name.startswith("roc_auc") else {"brier_change": change}
+    assert verdicts(report(**given), IMPROVE)[name] is verdict
+
+
+def test_an_improvement_on_nothing_is_a_first_release():
+    found = verdicts(report(champion=None, differences={}), IMPROVE)
+    assert (found["roc_auc.superiority"], found["brier.superiority"]) == (Verdict.WARN, Verdict.WARN)
+
+
+LENIENT = {
+    "absolute": [{**AUC, "severity": "warn"}],
+    "non_inferiority": [{"metric": "brier", "margin": 0.005, "severity": "warn"}],
+    "superiority": [{"metric": "roc_auc", "severity": "warn"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "was"),
+    [
+        ({"auc": (0.5, 0.01)}, "roc_auc.minimum", "fail"),
+        ({"auc": (0.6, 0.01)}, "roc_auc.minimum", "inconclusive"),
+        ({"brier_change": (0.02, 0.003)}, "brier.non_inferiority", "fail"),
+        ({"auc_change": (-0.02, 0.003)}, "roc_auc.superiority", "fail"),
+    ],
+)
+def test_a_rule_that_only_warns_stops_nobody_and_says_so(changes, name, was):
+    checks = judge(report(**{"auc_change": (0.02, 0.001), **changes}), parse_policy(LENIENT))
+    assert combine(checks) is Verdict.WARN
+    (check,) = [one for one in checks if one.verdict is Verdict.WARN]
+    assert (check.name, check.details["unsoftened"]) == (name, was)
+    assert check.reason.endswith("(a warning only, as the policy says)")
+
+
+def test_a_number_that_is_missing_stops_whatever_the_severity():
+    measured = Measurements(rows=20_000, positives=5_000, metrics={})
+    checks = judge(report(candidate=measured, differences={}), parse_policy(LENIENT))
+    assert [one.verdict for one in checks[3:]] == [Verdict.INCONCLUSIVE] * 3
 
 
 def test_first_release_has_nothing_to_compare_with():
@@ -150,7 +246,10 @@ def test_intervals_of_another_confidence_are_not_judged():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ({}, "policy: 'no rules' is not accepted; expected at least one rule under absolute or non_inferiority"),
+        (
+            {},
+            r"policy: .no rules. .* one rule under absolute, non_inferiority, superiority or slices",
+        ),
         ({"absolut": [AUC]}, r"policy\.absolut: .* no such field; did you mean 'absolute'\?"),
         ({"absolute": [{**AUC, "minimun": 1}]}, r"policy\.absolute\[0\]\.minimun: .* did you mean 'minimum'\?"),
         ({"absolute": [{"metric": "auc", "minimum": 0.6}]}, r"absolute\.metric: 'auc' .* one of roc_auc, brier"),
@@ -163,6 +262,12 @@ def test_intervals_of_another_confidence_are_not_judged():
         ({"absolute": [AUC, AUC]}, r"policy\.absolute: 'roc_auc' .* each metric at most once"),
         ({"absolute": [{**AUC, "minimum": "0.6"}]}, r"policy\.absolute\[0\]\.minimum: '0\.6' .* a finite number"),
         ({"non_inferiority": [{"metric": "brier", "margin": 0}]}, r"non_inferiority\[brier\]\.margin: 0\.0 .* above 0"),
+        ({"absolute": [AUC], "minimum_rows": {"row": 9}}, r"policy\.minimum_rows\.row: .* did you mean 'rows'\?"),
+        ({"absolute": [{**AUC, "severty": "warn"}]}, r"policy\.absolute\[0\]\.severty: .* did you mean 'severity'\?"),
+        ({"absolute": [{**AUC, "severity": "warning"}]}, r"severity: 'warning' .* one of 'fail', 'warn'"),
+        ({"superiority": [{"metric": "brier", "margin": -1}]}, r"superiority\[brier\]\.margin: -1\.0 .* 0 or a number"),
+        ({"superiority": [{"metric": "auc"}]}, r"superiority\.metric: 'auc' .* one of roc_auc"),
+        ({"superiority": [{"metric": "brier"}] * 2}, r"policy\.superiority: 'brier' .* each metric at most once"),
         ({"absolute": [AUC], "minimum_rows": {"rows": 0}}, r"minimum_rows\.rows: 0 .* at least 1"),
         ({"absolute": [AUC], "confidence": 95}, r"policy\.confidence: 95\.0 .* between 0 and 1"),
         ({"absolute": [AUC], "policy_version": 2}, r"policy\.policy_version: 2 .* expected 1"),

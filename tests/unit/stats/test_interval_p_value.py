@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np  # noqa: TID253
 import pytest
-import scipy.stats  # noqa: TID253
 
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.cluster_mean import cluster_mean
@@ -14,12 +12,15 @@ from airflow_mlops.stats.interval_p_value import p_value_below
 from airflow_mlops.stats.student import student_upper_tail
 from airflow_mlops.stats.tango import tango_interval
 
+np = pytest.importorskip("numpy")
+stats = pytest.importorskip("scipy.stats")
+
 
 @pytest.mark.parametrize("bound", [-1.0, -0.2, 0.0, 0.3, 2.0])
 def test_it_is_the_p_value_of_the_t_test_behind_the_interval_of_a_mean(bound):
     values = np.random.default_rng(1).normal(size=12)
     found = cluster_mean(values, np.arange(12))
-    expected = scipy.stats.ttest_1samp(values, bound, alternative="less").pvalue
+    expected = stats.ttest_1samp(values, bound, alternative="less").pvalue
     assert p_value_below(found, bound, degrees_of_freedom=11) == pytest.approx(expected, rel=1e-9)
 
 
@@ -41,7 +42,7 @@ def test_an_interval_without_width_knows():
 def test_tails_agree_with_scipy_and_need_degrees_of_freedom():
     for degrees in (1, 4, 29, 1000):
         for errors in (-3.0, 0.0, 0.1, 2.0, 20.0):
-            expected = scipy.stats.t.sf(errors, degrees)
+            expected = stats.t.sf(errors, degrees)
             assert student_upper_tail(errors, degrees) == pytest.approx(expected, rel=1e-9)
     with pytest.raises(SpecificationError, match="degrees_of_freedom"):
         student_upper_tail(1.0, 0)
@@ -52,7 +53,7 @@ def test_thirty_slices_of_means_over_few_days_raise_an_alarm_as_rarely_as_promis
     generator, runs, days = np.random.default_rng(3), 2000, 8
     numbers = generator.normal(size=(runs, 30, days))
     values = numbers.mean(axis=2)
-    reaches = scipy.stats.t.ppf(0.975, days - 1) * numbers.std(axis=2, ddof=1) / np.sqrt(days)
+    reaches = stats.t.ppf(0.975, days - 1) * numbers.std(axis=2, ddof=1) / np.sqrt(days)
     assert _any_alarm(values, reaches, bound=0.0, degrees=days - 1) <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / runs)
     assert _any_alarm(values, reaches, bound=0.0, degrees=None) > 0.05
 

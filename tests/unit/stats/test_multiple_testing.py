@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-import numpy as np  # noqa: TID253
 import pytest
 
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.benjamini_hochberg import benjamini_hochberg
 from airflow_mlops.stats.holm import holm
+
+np = pytest.importorskip("numpy")
 
 RUNS, SLICES, LEVEL = 4000, 30, 0.05
 
