@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evaluation.policy import GatePolicy
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport
 from airflow_mlops.page import render_page
@@ -45,12 +46,20 @@ def render_html(
         headline=_HEADLINES[verdict],
         report=report,
         confidence=f"{100 * policy.confidence:g}",
-        checks=[_check(check) for check in checks],
+        checks=[_check(check) for check in checks if not _is_good_slice(check)],
+        good_slices=[_check(check) for check in checks if _is_good_slice(check)],
         metrics=_metrics(report),
         slices=[_slice(part) for part in report.slices],
         small_slices=report.small_slices,
         judged_at=judged_at,
+        policy_version=policy.policy_version,
+        policy_digest=digest_of(encode(policy)),
     )
+
+
+def _is_good_slice(check: CheckResult) -> bool:
+    """Whether a row of a table is enough for it: thirty cards would hide the one that matters."""
+    return "slice" in check.details and check.verdict is Verdict.PASS
 
 
 def _check(check: CheckResult) -> dict[str, Any]:
@@ -59,7 +68,15 @@ def _check(check: CheckResult) -> dict[str, Any]:
         "verdict": check.verdict.value,
         "reason": check.reason,
         "picture": _picture(check),
+        "detectable": _detectable(check),
+        "interval": None if check.low is None else f"{check.value:.4f} ({check.low:.4f} to {check.high:.4f})",
+        "slice": check.details.get("slice"),
     }
+
+
+def _detectable(check: CheckResult) -> str | None:
+    found = check.details.get("detectable_difference")
+    return None if found is None else f"{found:.2g}"
 
 
 def _picture(check: CheckResult) -> dict[str, float] | None:

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Union
 
+from airflow_mlops.evaluation.policy import GatePolicy
 from airflow_mlops.evidence import Evidence
 from airflow_mlops.manifest import Manifest
 from airflow_mlops.references import DatasetRef, ModelRef
@@ -21,6 +22,7 @@ __all__ = ["DOCUMENTS", "main", "schema_of"]
 DOCUMENTS: dict[str, type] = {
     "dataset-ref-1": DatasetRef,
     "evidence-1": Evidence,
+    "gate-policy-1": GatePolicy,
     "job-request-1": JobRequest,
     "job-result-1": JobResult,
     "manifest-1": Manifest,

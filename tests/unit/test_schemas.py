@@ -7,6 +7,7 @@ import pytest
 
 import airflow_mlops.schemas
 from airflow_mlops.codec import encode
+from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evidence import Evidence, Origin
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.schemas import load_schema, names
@@ -50,3 +51,25 @@ def test_a_real_document_fits_and_a_wrong_one_does_not():
         {key: value for key, value in DOCUMENT.items() if key != "origin"},
     ):
         assert not validator.is_valid(wrong)
+
+
+def test_policies_fit_their_schema_and_misspelt_ones_do_not():
+    jsonschema = pytest.importorskip("jsonschema")
+    yaml = pytest.importorskip("yaml")
+    validator = jsonschema.Draft202012Validator(load_schema("gate-policy-1"))
+    file = Path(__file__).parents[2] / "dags/flights/gate.yaml"
+    policy = yaml.safe_load(file.read_text())
+    validator.validate(policy)
+    validator.validate(encode(parse_policy(policy)))
+    rule = {"metric": "roc_auc", "margin": 0.05}
+    validator.validate(policy | {"slices": [rule | {"correction": "none", "columns": ["origin"]}]})
+    for wrong in (
+        policy | {"slice": [rule]},
+        policy | {"slices": [rule | {"corection": "none"}]},
+        policy | {"slices": [rule | {"correction": "bonferroni"}]},
+        policy | {"superiority": [{"metric": "roc_auc", "severity": "warning"}]},
+        policy | {"policy_version": 2},
+    ):
+        assert not validator.is_valid(wrong)
+        with pytest.raises(SpecificationError):
+            parse_policy(wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evaluation.gate import judge
 from airflow_mlops.evaluation.html import render_html
 from airflow_mlops.evaluation.policy import parse_policy
@@ -287,5 +288,6 @@ def test_page_shows_every_judgement_and_escapes_what_it_shows(champion):
     assert "<b>flights" not in page
     for check in judge(found, policy):
         assert check.reason in page
+    assert digest_of(encode(policy)) in page
     assert "http" not in page
     assert "<script" not in page

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 
 import pytest
 
 from airflow_mlops.evaluation.gate import judge
+from airflow_mlops.evaluation.html import render_html
 from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport, Measurements, Reference, SliceReport
 from airflow_mlops.exceptions import SpecificationError
@@ -154,7 +156,10 @@ def test_too_little_data_never_passes_silently(little, verdict):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (report(), "not measured: the evaluation has no slices; name columns under 'slices' of the task that evaluates"),
+        (
+            report(),
+            "not measured: the evaluation has no slices; name columns under 'slices' of the task that evaluates",
+        ),
         (report(small=SMALL), "0 of 1 slices have the 200 rows"),
         (report(part("EWR", rows=100)), "0 of 1 slices have the 200 rows"),
     ],
@@ -220,3 +225,18 @@ def test_the_same_rule_twice_is_refused_and_a_bound_beside_a_margin_is_not():
     with pytest.raises(SpecificationError, match=r"policy\.slices: 'roc_auc' .* each metric at most once"):
         parse_policy({"slices": [RULE, RULE]})
     assert len(parse_policy({"slices": [RULE, {"metric": "roc_auc", "minimum": 0.5}]}).slices) == 2
+
+
+def test_page_shows_every_slice_and_makes_room_for_the_one_that_matters():
+    policy = parse_policy({"slices": [RULE]})
+    parts = [part(f"<{number}>") for number in range(29)]
+    given = report(*parts, part("bad", -0.021, 0.005))
+    checks = judge(given, policy)
+    page = render_html(given, policy, checks, model_name="m", judged_at="now")
+    bad = next(check for check in checks if check.name.endswith("[origin=bad]"))
+    assert html.escape(bad.reason).replace("&#x27;", "&#39;") in page
+    assert "more days like these, some" in bad.reason
+    assert page.count('class="card') == 5  # three about rows, the slice that is undecided, and how many were judged
+    assert "29 judgements about parts of the data, all passed" in page
+    assert page.count("<td>origin=&lt;") == 29
+    assert f"a truth {bad.details['detectable_difference']:.2g} away from a bound in four cases of five" in page
