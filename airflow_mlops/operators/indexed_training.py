@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException, AirflowSkipExceptio
 
 from airflow_mlops.adapters.pods.jobs import AttemptJob, JobClient, TrainingJobs, service_name
 from airflow_mlops.adapters.pods.ranks import examine_ranks, explain_ranks, of_trouble
-from airflow_mlops.codec import decode, encode
+from airflow_mlops.codec import encode
 from airflow_mlops.container.attempt import AttemptFolder
 from airflow_mlops.container.ranks import RankFolder, rank_command
 from airflow_mlops.exceptions import SpecificationError, TransientAdapterError
@@ -84,11 +84,12 @@ class ParallelTraining(KubernetesPodOperator):
             self._sleep(followed)
         return self._follow(job, followed)
 
-    def parallel_reentry(self, context: Context, event: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    def parallel_reentry(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Come back from the trigger; its event is a reason to look, never evidence."""
         del context
         with airflow_errors():
-            reason, followed = from_payload(TrainingJobEvent, event), decode(FollowedJob, job)
+            reason = from_payload(TrainingJobEvent, event)
+            followed = reason.job
             found = self._job = AttemptJob(
                 jobs=self._client(followed.namespace),
                 name=followed.name,
@@ -197,7 +198,7 @@ class ParallelTraining(KubernetesPodOperator):
         if followed.deadline is not None:
             # The trigger ends first, and the task removes the Job; Airflow's own timeout would leave it.
             left = timedelta(seconds=max(followed.deadline - time.time(), 0) + _DEFER_MARGIN_SECONDS)
-        self.defer(trigger=trigger, method_name="parallel_reentry", kwargs={"job": encode(followed)}, timeout=left)
+        self.defer(trigger=trigger, method_name="parallel_reentry", timeout=left)
 
     def _show(self, followed: FollowedJob, report: JobReport) -> FollowedJob:
         """Show where the pods stand, if that is new, and what rank 0 has printed since the last time."""

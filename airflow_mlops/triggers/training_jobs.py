@@ -62,10 +62,12 @@ class TrainingJobEvent:
     :param kind: ``ended`` when no pod lives, ``stuck`` when one does not begin, ``late`` when the task's time is over,
         ``log`` when it is time to show the log, ``unknown`` when the cluster does not answer
     :param message: one sentence for the log
+    :param job: which Job this is about
     """
 
     kind: Literal["ended", "stuck", "late", "log", "unknown"]
     message: str
+    job: FollowedJob
 
 
 class TrainingJobTrigger(BaseTrigger):
@@ -119,7 +121,7 @@ class TrainingJobTrigger(BaseTrigger):
             except Exception as error:  # noqa: BLE001 - the client has many kinds of errors; whichever it was may pass
                 failures += 1
                 self.log.warning("job %s/%s cannot be seen: %s", job.namespace, job.name, error)
-                event = _unseen(failures, error)
+                event = _unseen(failures, error, job)
             else:
                 event = _decide(report, job, time.time(), show_at)
             if event is not None:
@@ -164,21 +166,23 @@ class TrainingJobTrigger(BaseTrigger):
         return read_job(next(iter(listed[1]), None), listed[0], container=job.container)
 
 
-def _unseen(failures: int, error: Exception) -> TrainingJobEvent | None:
+def _unseen(failures: int, error: Exception, job: FollowedJob) -> TrainingJobEvent | None:
     if failures < _MOST_FAILURES:
         return None
-    return TrainingJobEvent(kind="unknown", message=f"the cluster did not answer {failures} times: {error}")
+    message = f"the cluster did not answer {failures} times: {error}"
+    return TrainingJobEvent(kind="unknown", message=message, job=job)
 
 
 def _decide(report: JobReport, job: FollowedJob, now: float, show_at: float | None) -> TrainingJobEvent | None:
     """Say whether the task has to act; None to go on waiting."""
     if not report.phase.is_live:
-        return TrainingJobEvent(kind="ended", message=f"job {job.name}: {report.phase.value}")
+        return TrainingJobEvent(kind="ended", message=f"job {job.name}: {report.phase.value}", job=job)
     if job.deadline is not None and now >= job.deadline:
-        return TrainingJobEvent(kind="late", message=f"job {job.name} took longer than the task's execution_timeout")
+        message = f"job {job.name} took longer than the task's execution_timeout"
+        return TrainingJobEvent(kind="late", message=message, job=job)
     found = stuck(report, job.parallelism, job.patience, now)
     if found is not None:
-        return TrainingJobEvent(kind="stuck", message=f"job {job.name}: {found[1].message}")
+        return TrainingJobEvent(kind="stuck", message=f"job {job.name}: {found[1].message}", job=job)
     if show_at is not None and now >= show_at:
-        return TrainingJobEvent(kind="log", message=f"job {job.name}: {report.phase.value}")
+        return TrainingJobEvent(kind="log", message=f"job {job.name}: {report.phase.value}", job=job)
     return None
