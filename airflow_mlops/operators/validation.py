@@ -31,11 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["ValidateDataOperator"]
 
 _ON_FAIL = ("fail", "warn", "quarantine", "branch")
+#: Backend to the distribution whose version belongs to the evidence.
+_BACKENDS = {"great_expectations": "great-expectations", "pandera": "pandera"}
 _RULES_IN_MESSAGE = 5
 
 
 class ValidateDataOperator(MLOpsOperator, BranchMixIn):
-    """Check a dataset against a suite of Great Expectations rules.
+    """Check a dataset against a suite of rules, with Great Expectations or pandera.
 
     The message of a broken critical rule says which rule, how many rows and, unless ``example_rows`` is 0, which
     values. What happens then is a choice:
@@ -66,11 +68,13 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
     :param quarantine_warnings: whether rows that break rules of severity ``warning`` are set aside too
     :param max_bad_share: at most which share of the rows may be set aside, above 0 and at most 1; with more bad rows
         the task fails
+    :param backend: what evaluates the rules, ``great_expectations`` or ``pandera``; None for the suite's own choice
+        (templated)
     :param pass_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may be used
     :param fail_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may not
     """
 
-    template_fields: Sequence[str] = ("dataset", "suite", "on_fail")
+    template_fields: Sequence[str] = ("dataset", "suite", "on_fail", "backend")
     operator_extra_links = (ReportLink(),)
     ui_color = "#fff3e0"
     #: Airflow looks for what a branch has skipped; without one there is nothing to find.
@@ -85,6 +89,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         example_rows: int = 5,
         quarantine_warnings: bool = False,
         max_bad_share: float = 0.5,
+        backend: str | None = None,
         pass_task_ids: str | Sequence[str] = (),
         fail_task_ids: str | Sequence[str] = (),
         **kwargs: Any,
@@ -96,6 +101,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         self.example_rows = example_rows
         self.quarantine_warnings = quarantine_warnings
         self.max_bad_share = max_bad_share
+        self.backend = backend
         self.pass_task_ids = pass_task_ids
         self.fail_task_ids = fail_task_ids
 
@@ -107,7 +113,10 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             if self.on_fail not in _ON_FAIL:
                 raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
             branches = self._branches()
-            suite = parse_suite(load_document(self.suite, field="suite", folder=dag_folder(self)))
+            if self.backend not in (None, *_BACKENDS):
+                raise SpecificationError("backend", self.backend, "one of " + ", ".join(map(repr, _BACKENDS)))
+            document = load_document(self.suite, field="suite", folder=dag_folder(self))
+            suite = parse_suite(document if self.backend is None else {**document, "backend": self.backend})
             dataset = decode(DatasetRef, self.dataset, where="dataset")
             store = ArtifactStore.from_config()
             report = self._judge(store, suite, dataset)
@@ -125,7 +134,9 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         path = store.localize(dataset)
         results: tuple[RuleResult, ...] = ()
         if dataset.rows:
-            results = _backend().validate(path, suite, format=dataset.format, example_rows=self.example_rows)
+            results = _backend(suite.backend).validate(
+                path, suite, format=dataset.format, example_rows=self.example_rows
+            )
         return judge(suite, dataset, results)
 
     def _settle(
@@ -163,7 +174,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         plan = plan_quarantine(report, warnings=self.quarantine_warnings)
         if plan.obstacle is not None or not plan.positions:
             return None, plan.obstacle
-        found = set_aside(store, report, _backend(), plan.positions, max_share=self.max_bad_share)
+        found = set_aside(store, report, _backend(report.suite.backend), plan.positions, max_share=self.max_bad_share)
         return (None, found) if isinstance(found, str) else (found, None)
 
     def _record(
@@ -193,7 +204,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             references={"dataset": report.dataset},
             policy=report.suite,
             notes={"report_uri": report_uri, **notes},
-            distributions=("great-expectations", "pandas", "pyarrow"),
+            distributions=(_BACKENDS[report.suite.backend], "pandas", "pyarrow"),
         )
         result = {
             "verdict": report.verdict.value,
@@ -241,8 +252,13 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         return {True: given["pass_task_ids"], False: given["fail_task_ids"]}
 
 
-def _backend() -> ValidationBackend:
+def _backend(name: str) -> ValidationBackend:
     from airflow_mlops.adapters.tables.files import load_frame
+
+    if name == "pandera":
+        from airflow_mlops.adapters.validators.pandera import PanderaBackend
+
+        return PanderaBackend(load_frame)
     from airflow_mlops.adapters.validators.great_expectations import GreatExpectationsBackend
 
     return GreatExpectationsBackend(load_frame)

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["RuleSpec", "Severity", "SuiteSpec", "check_rule_types", "parse_suite"]
+__all__ = ["Backend", "RuleSpec", "Severity", "SuiteSpec", "check_rule_types", "parse_suite"]
 
 Severity = Literal["critical", "warning", "info"]
+Backend = Literal["great_expectations", "pandera"]
 
 _COLUMN_KEYS = ("column", "column_A", "column_B")
 
@@ -62,10 +63,12 @@ class SuiteSpec:
 
     :param name: the suite's name
     :param rules: at least one rule; no two of them are equal
+    :param backend: what evaluates them; ``pandera`` is quicker and has the most common rules only
     """
 
     name: str
     rules: tuple[RuleSpec, ...]
+    backend: Backend = "great_expectations"
 
     def __post_init__(self) -> None:
         """Refuse a suite that shows nothing."""

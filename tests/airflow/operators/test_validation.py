@@ -144,6 +144,7 @@ def test_data_that_changed_since_the_snapshot_are_refused(run_dag, tmp_path, art
         ({"suite": {"name": "s", "rules": []}}, "a suite without rules shows nothing"),
         ({"suite": "nothing.yaml"}, "suite: there is no file at"),
         ({"suite": 7}, "suite: 7 is not accepted; expected a mapping, or the path of a YAML file"),
+        ({"backend": "spark"}, "backend: 'spark' is not accepted; expected one of 'great_expectations', 'pandera'"),
         ({"on_fail": "branch"}, "pass_task_ids: [] is not accepted; expected ids of tasks or task groups of this DAG"),
         ({"on_fail": "branch", "pass_task_ids": "nobody"}, "pass_task_ids: ['nobody'] is not accepted"),
         ({"on_fail": "warn", "fail_task_ids": "mend"}, "nothing with on_fail='warn'; only 'branch' follows it"),
@@ -316,6 +317,23 @@ def test_what_cannot_be_mended_by_setting_rows_aside_fails(quarantine, capsys, f
 
     assert (run.states["validate"], run.states["again"]) == ("failed", "upstream_failed")
     assert said in "".join(capsys.readouterr())
+
+
+# ---- pandera
+
+
+@pytest.mark.parametrize("arguments", [{"suite": {**SUITE, "backend": "pandera"}}, {"backend": "pandera"}])
+def test_pandera_takes_the_same_suite(quarantine, artifact_root, arguments):
+    pytest.importorskip("pandera")
+
+    run = quarantine(spoilt(), **arguments)
+
+    found = run.xcom("validate")
+    (first, *_) = ArtifactStore(f"file://{artifact_root}").read_evidence("flights")
+    assert (run.state, found["verdict"], found["dataset"]["rows"]) == ("success", "fail", 196)
+    assert first.policy["backend"] == "pandera"
+    assert "pandera" in first.versions
+    assert "great-expectations" not in first.versions
 
 
 # ---- branch
