@@ -17,6 +17,7 @@ __all__ = ["TRAIN_JOB", "leader", "read_train_job", "train_job"]
 
 # The container, and in all of Trainer's own runtimes the replicated job, of the step that trains.
 _NODE = "node"
+_RUNTIME_KINDS = ("ClusterTrainingRuntime", "TrainingRuntime")
 # Where rank 0 may listen; the port is the one that users of torch.distributed know.
 _PORT = 29500
 # Who writes the patches of the runtime; keeps them apart from those of queues.
@@ -99,6 +100,8 @@ def train_job(
         )
     if isinstance(nodes, bool) or not isinstance(nodes, int) or nodes < 1:
         raise SpecificationError("nodes", nodes, "a number of at least 1")
+    if runtime_kind not in _RUNTIME_KINDS:
+        raise SpecificationError("runtime_kind", runtime_kind, f"one of {', '.join(_RUNTIME_KINDS)}")
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     overlay = pod_overlay(
         container=_NODE,

@@ -97,3 +97,19 @@ def run_dag(airflow_db: None) -> Callable[..., Run]:
         return Run(dag.test(run_conf=dict(run_conf or {})))
 
     return run
+
+
+@pytest.fixture
+def silent_cluster(tmp_path: Path, free_port: int) -> str:
+    """A kubeconfig of a cluster that does not answer."""
+    path = tmp_path / "silent-cluster"
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{free_port}"}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path.write_text(json.dumps(document))
+    return str(path)

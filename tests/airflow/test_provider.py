@@ -17,7 +17,6 @@ from airflow.sdk import BaseHook
 from airflow.triggers.base import BaseTrigger
 
 import airflow_mlops
-import airflow_mlops.operators
 from airflow_mlops.provider_info import get_provider_info
 
 INFO = get_provider_info()
@@ -35,7 +34,7 @@ def test_the_metadata_fit_airflows_schema():
 
 def test_every_section_fits_the_strict_schema():
     schema = _schema("provider.yaml.schema.json")
-    for key in ("connection-types", "config", "cli", "extra-links", "operators", "hooks", "triggers"):
+    for key in ("connection-types", "config", "cli", "extra-links", "operators", "sensors", "hooks", "triggers"):
         part = schema["properties"][key] | {"definitions": schema.get("definitions", {})}
         jsonschema.Draft7Validator(part).validate(INFO[key])
 
@@ -82,9 +81,10 @@ def test_every_module_is_listed(group, base):
     assert _listed(group) == {module for module in modules if _defines(module, base)}
 
 
-def test_every_operators_module_is_listed():
-    exported = airflow_mlops.operators
-    assert _listed("operators") == {getattr(exported, name).__module__ for name in exported.__all__}
+@pytest.mark.parametrize("group", ["operators", "sensors"])
+def test_every_operators_module_is_listed(group):
+    exported = importlib.import_module(f"airflow_mlops.{group}")
+    assert _listed(group) == {getattr(exported, name).__module__ for name in exported.__all__}
 
 
 @pytest.mark.parametrize("connection", INFO["connection-types"], ids=lambda one: one["connection-type"])

@@ -10,7 +10,7 @@ from typing import Any
 from airflow_mlops.adapters.pods.attempts import examine
 from airflow_mlops.adapters.pods.custom_objects import CustomObjectClient
 from airflow_mlops.adapters.pods.kubernetes import PodClient
-from airflow_mlops.container.attempt import AttemptFolder
+from airflow_mlops.container.attempt import CLAIMED, AttemptFolder
 from airflow_mlops.container.outcome import outcome
 from airflow_mlops.exceptions import ContractError, MLOpsError, PermanentAdapterError, TransientAdapterError
 from airflow_mlops.training.attempts import Attempt, Output
@@ -66,13 +66,16 @@ def explain_resource(
     directory = folder.directory(attempt)
     what = f"{kind.kind} {name}"
     told = outcome(directory, running=False)
-    script = told.problem if told.phase is JobPhase.FAILED else None
+    # A script that began and left nothing was killed, whatever the pods that came after it say.
+    lost = told.phase is JobPhase.LOST and attempt in folder.claims()
+    script = told.problem if told.phase is JobPhase.FAILED or lost else None
     if report.phase is PodPhase.SUCCEEDED:
         return examine(folder, attempt).problem or ContractError(
             f"{what} is complete, but nothing shows in {directory.path} that the job ran there: the artefact store "
             "must be a volume of its pods, mounted at the same path as on the worker"
         )
-    troubles = [(pod, found.trouble) for pod, found in pods.items() if found.trouble is not None]
+    begun = {pod: found for pod, found in pods.items() if found.exit_code != CLAIMED}
+    troubles = [(pod, found.trouble) for pod, found in begun.items() if found.trouble is not None]
     troubles.sort(key=lambda one: (not one[1].cause.is_outside, one[0]))
     causes = [report.trouble.cause] if report.trouble else []
     causes += [trouble.cause for _, trouble in troubles]

@@ -1,4 +1,4 @@
-"""What every operator must do, whoever wrote it."""
+"""What every operator and every sensor must do, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import DAG
 
 import airflow_mlops.operators as exported
+from airflow_mlops import sensors
 
 REF = {"uri": "file:///m", "digest": "sha256:" + "0" * 64, "format": "mlflow", "size_bytes": 1}
 #: Required arguments that are no plain names.
@@ -33,9 +34,9 @@ def _required(operator: type) -> dict:
     return {name: VALUES.get(name, "x") for name in names}
 
 
-@pytest.fixture(params=exported.__all__)
+@pytest.fixture(params=[*exported.__all__, *sensors.__all__])
 def operator(request) -> type:
-    return getattr(exported, request.param)
+    return getattr(exported if request.param in exported.__all__ else sensors, request.param)
 
 
 def test_it_takes_keywords_only_and_templates_its_own_arguments(operator):
@@ -105,4 +106,7 @@ def test_an_unknown_argument_is_refused(operator):
 def test_an_unknown_name_is_refused():
     with pytest.raises(AttributeError, match="has no attribute 'TrainEverywhereOperator'"):
         _ = exported.TrainEverywhereOperator
+    with pytest.raises(AttributeError, match="has no attribute 'EverythingSensor'"):
+        _ = sensors.EverythingSensor
     assert set(exported.__all__) <= set(dir(exported))
+    assert set(sensors.__all__) <= set(dir(sensors))
