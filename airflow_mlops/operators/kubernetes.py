@@ -24,8 +24,8 @@ from airflow_mlops.hooks.artifacts import origin
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
-from airflow_mlops.operators.indexed_training import ParallelTraining
 from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.pod_ranks import ParallelTraining
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.pod_watch import PodWatch
 from airflow_mlops.training.attempts import Action, Decision, Output, enter

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,9 +28,12 @@ __all__ = ["GroupFailure", "examine_ranks", "explain_ranks", "of_trouble"]
 
 Events = Callable[[str], Sequence[Mapping[str, Any]]]
 
-# The lower, the more likely the reason of the others: what the cluster did, what the script did, a pod that is gone, a
-# process that missed another one, and one that was asked to end or came too late because the rest had failed.
-_CLUSTER, _SCRIPT, _GONE, _MISSED, _AFTERWARDS = range(5)
+# The lower, the more likely the reason of the others: what the cluster did, what the script did, a pod that is gone or
+# a process that missed another one, and a pod that the cluster made again where there was nothing left to do.
+_CLUSTER, _SCRIPT, _LOST, _AFTERWARDS = range(4)
+#: A process that misses another one may say so before anybody has noted the other's end; the cluster removes the pods
+#: of a Job that has failed, but not as soon.
+_NOTICE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,32 +111,37 @@ def _suspect(directory: JobDirectory, rank: int, who: str, report: PodReport) ->
     trouble = report.trouble
     if told.phase is JobPhase.SUCCEEDED and report.phase is not PodPhase.FAILED:
         return None
-    kind = _kind(directory, told, trouble)
+    kind, gone = _kind(told, trouble), trouble is not None and trouble.cause is Cause.GONE
+    missed = _missed(told)
     lines = directory.log_tail() or report.last_lines
-    if kind in (_CLUSTER, _GONE) and trouble is not None:
+    if trouble is not None and (kind == _CLUSTER or (gone and kind == _LOST and not missed)):
         error, short = of_trouble(trouble, lines), trouble.message
     elif told.problem is not None and told.phase is JobPhase.FAILED:
-        error, short = _plain(told.problem), _short(told)
+        error, short = _plain(told.problem, passing=missed), _short(told)
     elif trouble is not None:
         error, short = of_trouble(trouble, lines), trouble.message
     else:
         error = TransientAdapterError(f"it ended without a result: {told.problem}")
         short = "ended without a result"
-    order = (kind, _ended_at(directory), rank)
+    order = (kind, _ended_at(directory) - (_NOTICE_SECONDS if gone and not missed else 0.0), rank)
     return _Suspect(order=order, who=who, short=short, error=error, exit_code=report.exit_code)
 
 
-def _kind(directory: JobDirectory, told: Outcome, trouble: Trouble | None) -> int:
-    if trouble is not None and trouble.cause.is_outside and trouble.cause is not Cause.GONE:
+def _kind(told: Outcome, trouble: Trouble | None) -> int:
+    gone = trouble is not None and trouble.cause is Cause.GONE
+    if trouble is not None and trouble.cause.is_outside and not gone:
         return _CLUSTER
-    if told.result is not None and str(told.result.error or "").startswith(PeerLostError.__name__):
-        return _MISSED
-    status = directory.exit_status()
-    if status is not None and status.signal == signal.SIGTERM:
-        return _AFTERWARDS
-    if told.phase is JobPhase.FAILED or trouble is None or trouble.cause is not Cause.GONE:
-        return _SCRIPT
-    return _GONE
+    # Who is asked to end does not know why.
+    asked = gone and (told.result is None or _said(told, "SystemExit", "KeyboardInterrupt"))
+    return _LOST if asked or _missed(told) else _SCRIPT
+
+
+def _missed(told: Outcome) -> bool:
+    return _said(told, PeerLostError.__name__)
+
+
+def _said(told: Outcome, *errors: str) -> bool:
+    return told.result is not None and str(told.result.error or "").startswith(errors)
 
 
 def _without_rank(member: MemberReport) -> _Suspect | None:
@@ -164,9 +171,9 @@ def _nobody(report: JobReport, folder: RankFolder, world_size: int, job: str) ->
     )
 
 
-def _plain(problem: MLOpsError) -> MLOpsError:
-    known = (ContractError, PermanentAdapterError, TransientAdapterError)
-    return next((cls(str(problem)) for cls in known if isinstance(problem, cls)), PermanentAdapterError(str(problem)))
+def _plain(problem: MLOpsError, *, passing: bool) -> MLOpsError:
+    kind = TransientAdapterError if passing or isinstance(problem, TransientAdapterError) else PermanentAdapterError
+    return kind(str(problem))
 
 
 def _short(told: Outcome) -> str:
