@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.airflow.conftest import Run, airflow_db, artifact_root, run_dag  # noqa: F401 - fixtures
+from tests.system.trainer_image import trainer_image
 
 ROOT = Path(__file__).parents[3]
 TESTBED = Path(os.environ.get("MLOPS_TESTBED", ROOT.parent / "shared" / "testbed" / "testbed"))
@@ -118,6 +119,27 @@ def image(api: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
         )
         assert done.returncode == 0, f"{command}: {done.stdout[-1000:]}{done.stderr[-2000:]}"
     return tag
+
+
+@pytest.fixture(scope="session")
+def trainer() -> str:
+    """The trainer's image, in the Docker engine unless MLOPS_TRAINER_IMAGE names another."""
+    answer = shutil.which("docker") and subprocess.run(["docker", "version"], check=False, capture_output=True)
+    if "MLOPS_TRAINER_IMAGE" not in os.environ and not (answer and answer.returncode == 0):
+        pytest.skip("no Docker engine to build the trainer's image with; or name one in MLOPS_TRAINER_IMAGE")
+    return trainer_image()
+
+
+@pytest.fixture(scope="session")
+def trainer_in_the_cluster(api: Any, trainer: str) -> str:
+    """The same, loaded into the cluster; one that was named is fetched by the cluster itself."""
+    known = {name for node in api.list_node().items for one in node.status.images or () for name in one.names or ()}
+    if "MLOPS_TRAINER_IMAGE" in os.environ or any(name == trainer or name.endswith(f"/{trainer}") for name in known):
+        return trainer
+    if not TESTBED.is_file():
+        pytest.skip("no image: set MLOPS_TRAINER_IMAGE to one that the cluster has, made from docker/trainer")
+    subprocess.run([TESTBED, "kube-load", trainer], check=True, capture_output=True)
+    return trainer
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from airflow_mlops.codec import decode
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.references import ModelRef
 from tests.airflow.conftest import Run, connection  # noqa: F401 - a fixture
-from tests.system.kubernetes.conftest import TESTBED
-from tests.system.trainer_image import trainer_image
 
 pytestmark = [
     pytest.mark.system,
@@ -25,26 +22,6 @@ pytestmark = [
 
 DAGS = Path(__file__).parents[3] / "dags"
 MONTHS = ("2013-01", "2013-02", "2013-03")
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    """The trainer's image in the Docker engine."""
-    try:
-        subprocess.run(["docker", "version"], check=True, capture_output=True, timeout=20)
-    except (OSError, subprocess.SubprocessError) as error:
-        pytest.skip(f"no Docker engine to build the trainer's image with: {error}")
-    return trainer_image()
-
-
-@pytest.fixture(scope="session")
-def image_in_the_cluster(api, image) -> str:
-    known = {name for node in api.list_node().items for one in node.status.images or () for name in one.names or ()}
-    if not any(name == image or name.endswith(f"/{image}") for name in known):
-        if not TESTBED.is_file():
-            pytest.skip(f"the cluster does not have {image}; name one that it has in MLOPS_TRAINER_IMAGE")
-        subprocess.run([TESTBED, "kube-load", image], check=True, capture_output=True)
-    return image
 
 
 @pytest.fixture
@@ -89,10 +66,10 @@ def pipeline(airflow_db, registry, source):
 
 
 @pytest.fixture
-def on_kubernetes(cluster, image_in_the_cluster, artifact_root, monkeypatch):
+def on_kubernetes(cluster, trainer_in_the_cluster, artifact_root, monkeypatch):
     """Set the backend: ``on_kubernetes(deferrable=True)``."""
     settings = {
-        "image": image_in_the_cluster,
+        "image": trainer_in_the_cluster,
         "image_pull_policy": "IfNotPresent",
         "config_file": cluster.kubeconfig,
         "namespace": cluster.namespace,
@@ -154,9 +131,9 @@ def test_the_pipeline_runs_in_a_cluster_and_the_second_model_meets_the_first(
     assert ours == ["evaluate", "evaluate", "train", "train"]
 
 
-def test_the_pipeline_runs_in_docker(image, pipeline, registry, monkeypatch):
+def test_the_pipeline_runs_in_docker(trainer, pipeline, registry, monkeypatch):
     monkeypatch.setenv("MLOPS_BACKEND", "docker")
-    monkeypatch.setenv("MLOPS_DOCKER", json.dumps({"image": image, "network": "host"}))
+    monkeypatch.setenv("MLOPS_DOCKER", json.dumps({"image": trainer, "network": "host"}))
     run = _first_release(pipeline, registry)
     assert ArtifactStore.from_config().localize(decode(ModelRef, run.xcom("train")["model"])).is_dir()
     assert registry.by_alias("flights", "champion").version == "1"

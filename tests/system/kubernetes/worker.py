@@ -1,8 +1,8 @@
 """Workers, each a process of its own, that run one try of a training and die where they are told to.
 
-Reads one JSON object a line: ``dag_id``, ``operator`` (its arguments), ``kill`` (where to die, or null), ``result`` and
-``log`` (files to write), ``environment``. The first worker of a DAG makes its run; each later one is the next try of
-the same task. Prints the exit code of each.
+Reads one JSON object a line: ``dag_id``, ``operator`` (its arguments, and its ``class`` where it does not train),
+``kill`` (where to die, or null), ``result`` and ``log`` (files to write), ``environment``. The first worker of a DAG
+makes its run; each later one is the next try of the same task. Prints the exit code of each.
 """
 
 from __future__ import annotations
@@ -73,13 +73,13 @@ def work(given: dict[str, Any]) -> dict[str, Any]:
     from airflow.settings import Session
     from sqlalchemy import select
 
-    from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
+    from airflow_mlops import operators
 
+    arguments = dict(given["operator"])
+    operator = getattr(operators, arguments.pop("class", "TrainOnKubernetesOperator"))
     messages: list[str] = []
     with DAG(given["dag_id"], schedule=None) as dag:
-        TrainOnKubernetesOperator(
-            **given["operator"], on_failure_callback=lambda context: messages.append(str(context["exception"]))
-        )
+        operator(**arguments, on_failure_callback=lambda context: messages.append(str(context["exception"])))
     arrange(given["kill"])
     session = Session()
     earlier = session.scalars(select(DagRun).where(DagRun.dag_id == given["dag_id"])).first()
