@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from tests.airflow.conftest import airflow_db, artifact_root, connection, run_dag  # noqa: F401 - fixtures
+from tests.system.trainer_image import trainer_image as shared_image
 
 ROOT = Path(__file__).parents[3]
 BASE_IMAGE = os.environ.get("MLOPS_BASE_IMAGE", "python:3.11-slim-bookworm")
+#: Whether Airflow's image is tested with all that it holds by default: twice as large, and a minute more.
+COMPLETE_AIRFLOW = os.environ.get("MLOPS_TEST_AIRFLOW_IMAGE") == "1"
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +42,9 @@ def base_image(engine: Any) -> str:
 
 
 @pytest.fixture(scope="session")
-def trainer_image(engine: Any, base_image: str) -> Iterator[str]:
-    """The trainer's image, built from this source unless MLOPS_TRAINER_IMAGE names one."""
-    yield from _image(engine, "trainer", base_image)
+def trainer_image(engine: Any, base_image: str) -> str:
+    """The trainer's image, built from this source unless MLOPS_TRAINER_IMAGE names one; cluster tests share it."""
+    return shared_image()
 
 
 @pytest.fixture(scope="session")
@@ -50,20 +53,30 @@ def server_image(engine: Any, base_image: str) -> Iterator[str]:
     yield from _image(engine, "server", base_image)
 
 
-def _image(engine: Any, kind: str, base_image: str) -> Iterator[str]:
+@pytest.fixture(scope="session")
+def airflow_image(engine: Any, base_image: str) -> Iterator[str]:
+    """Airflow's image, built from this source unless MLOPS_AIRFLOW_IMAGE names one.
+
+    With the smallest set of extras that shows its workings; MLOPS_TEST_AIRFLOW_IMAGE=1 takes the Dockerfile's own.
+    """
+    few = () if COMPLETE_AIRFLOW else ("--build-arg", "EXTRAS=docker")
+    yield from _image(engine, "airflow", base_image, *few)
+
+
+def _image(engine: Any, kind: str, base_image: str, *options: str) -> Iterator[str]:
     given = os.environ.get(f"MLOPS_{kind.upper()}_IMAGE")
     if given:
         yield given
         return
     tag = f"mlops-{kind}:test-{uuid.uuid4().hex[:8]}"
-    build(kind, tag, base_image)
+    build(kind, tag, base_image, *options)
     yield tag
     engine.remove_image(tag, force=True)
 
 
-def build(kind: str, tag: str, base_image: str) -> None:
+def build(kind: str, tag: str, base_image: str, *options: str) -> None:
     command = [
-        *("docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE_IMAGE={base_image}"),
+        *("docker", "build", "--force-rm", "--network", "host", "--build-arg", f"BASE_IMAGE={base_image}", *options),
         *("--build-arg", "REVISION=test", "--file", f"docker/{kind}/Dockerfile", "--tag", tag, "."),
     ]
     done = subprocess.run(
