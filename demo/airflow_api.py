@@ -135,10 +135,10 @@ class AirflowApi:
                     return None
                 if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     break
-            except httpx.TransportError:
+            except httpx.TransportError as error:
                 # A run must not be started twice: only what changes nothing is asked again.
                 if method == "POST" or time.monotonic() > deadline:
-                    raise
+                    raise TimeoutError(f"Airflow does not answer {method} {path}: {error!r}") from error
             if time.monotonic() > deadline:
                 break
             time.sleep(1.0)
