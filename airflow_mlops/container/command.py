@@ -27,12 +27,12 @@ def main() -> int:
             code = _run(_words(job.parameters.get("command")))
             _check(code)
             job.finish(metrics={}, summary={"exit_code": 0})
-    except _EndedError as error:
+    except CommandError as error:
         return error.code
     return 0
 
 
-class _EndedError(Exception):
+class CommandError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"the command ended with exit code {code}")
         self.code = code
@@ -40,7 +40,7 @@ class _EndedError(Exception):
 
 def _check(code: int) -> None:
     if code != 0:
-        raise _EndedError(code)
+        raise CommandError(code)
 
 
 def _words(given: Any) -> list[str]:

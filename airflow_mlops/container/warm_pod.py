@@ -98,6 +98,7 @@ def _idle() -> int:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans are collected by the kernel
+    print("waiting for steps", flush=True)  # noqa: T201 - a command
     signal.sigwait(signals)
     if os.getpid() == 1:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -66,7 +65,7 @@ class WarmPod(TaskGroup):
         }
         self._start = start
         self._given: dict[str, Any] = {}
-        self._scope = ExitStack()
+        self._ends: tuple[Any, Any] | None = None
 
     def __enter__(self) -> Self:
         """Open the group with its setup and its teardown."""
@@ -77,7 +76,7 @@ class WarmPod(TaskGroup):
         start.as_setup()  # type: ignore[no-untyped-call]
         self._given = {"pod": start.output, **self._cluster}
         stop = StopWarmPodOperator(task_id="stop_warm_pod", **self._given).as_teardown(setups=start)
-        self._scope.enter_context(stop)
+        self._ends = start, stop
         return self
 
     def __exit__(
@@ -87,7 +86,14 @@ class WarmPod(TaskGroup):
         traceback: TracebackType | None,
     ) -> None:
         """Put every task that was defined inside between setup and teardown."""
-        self._scope.close()
+        if self._ends is not None:
+            start, stop = self._ends
+            inside = {task.task_id: task for task in self if task not in self._ends}
+            for task in inside.values():
+                if not inside.keys() & task.upstream_task_ids:
+                    start >> task
+                if not inside.keys() & task.downstream_task_ids:
+                    task >> stop
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
 
     @property
