@@ -47,8 +47,16 @@ _TRAFFIC_START = (
 )
 
 
-def _command(name: str, text: str, function: str, args: tuple[Arg, ...]) -> ActionCommand:
-    return ActionCommand(name=name, help=text, func=lazy_load_command(f"airflow_mlops.cli.local.{function}"), args=args)
+_BACKTEST = (
+    _arg("policy", help="The changed policy: a YAML file, or a URI", metavar="POLICY"),
+    _arg("--model", metavar="NAME", help="Only decisions about this model (default: all models)"),
+    _arg("--json", action="store_true", help="Print JSON instead of text"),
+)
+
+
+def _command(name: str, text: str, function: str, args: tuple[Arg, ...], module: str = "local") -> ActionCommand:
+    func = lazy_load_command(f"airflow_mlops.cli.{module}.{function}")
+    return ActionCommand(name=name, help=text, func=func, args=args)
 
 
 def get_cli_commands() -> list[CLICommand]:
@@ -74,4 +82,17 @@ def get_cli_commands() -> list[CLICommand]:
             traffic,
         ),
     )
-    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(local,))]
+    gate = GroupCommand(
+        name="gate",
+        help="What decides whether a candidate may go on",
+        subcommands=(
+            _command(
+                "backtest",
+                "Replay past decisions under a changed policy and list those that would flip",
+                "backtest",
+                _BACKTEST,
+                module="gate",
+            ),
+        ),
+    )
+    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local))]

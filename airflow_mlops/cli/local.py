@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import fields, replace
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from airflow_mlops.cli.output import columns, exits, say
 from airflow_mlops.codec import encode
-from airflow_mlops.exceptions import MLOpsError, SpecificationError
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.local import control, replay
 from airflow_mlops.local.home import LocalHome
 from airflow_mlops.local.settings import Ports
@@ -21,26 +19,8 @@ from airflow_mlops.local.state import ServiceState
 
 __all__ = ["down", "start", "status", "stop", "up"]
 
-_Command = Callable[[argparse.Namespace], int]
 
-
-def _exits(command: _Command) -> Callable[[argparse.Namespace], None]:
-    """Turn a command's number into the exit status, and an expected error into one message."""
-
-    @wraps(command)
-    def run(args: argparse.Namespace) -> None:
-        try:
-            code = command(args)
-        except MLOpsError as error:
-            print(error, file=sys.stderr)
-            code = 1
-        if code:
-            raise SystemExit(code)
-
-    return run
-
-
-@_exits
+@exits
 def up(args: argparse.Namespace) -> int:
     """Start the stack and wait until it is healthy."""
     home = _home(args)
@@ -51,19 +31,19 @@ def up(args: argparse.Namespace) -> int:
         requirements=tuple(Path(item) for item in args.requirements),
         timeout_seconds=args.timeout,
     )
-    control.up(home, options, _say)
+    control.up(home, options, say)
     return 0
 
 
-@_exits
+@exits
 def down(args: argparse.Namespace) -> int:
     """Stop the stack."""
     home = _home(args)
-    _say("everything is stopped" if control.down(home, _say) else f"nothing runs in {home.root}")
+    say("everything is stopped" if control.down(home, say) else f"nothing runs in {home.root}")
     return 0
 
 
-@_exits
+@exits
 def status(args: argparse.Namespace) -> int:
     """Print how the services are."""
     home = _home(args)
@@ -81,7 +61,7 @@ def status(args: argparse.Namespace) -> int:
     return 0 if healthy else 1
 
 
-@_exits
+@exits
 def start(args: argparse.Namespace) -> int:
     """Let the traffic generator send."""
     requests = Path(args.requests).expanduser().resolve()
@@ -93,20 +73,15 @@ def start(args: argparse.Namespace) -> int:
         loop=args.loop,
     )
     replay.start_traffic(_home(args), wanted)
-    _say(f"{wanted.rate_per_second:g} requests per second from {requests.name} to {wanted.model_name}")
+    say(f"{wanted.rate_per_second:g} requests per second from {requests.name} to {wanted.model_name}")
     return 0
 
 
-@_exits
+@exits
 def stop(args: argparse.Namespace) -> int:
     """Let the traffic generator stop."""
-    _say("no more traffic" if replay.stop_traffic(_home(args)) else "there was no traffic")
+    say("no more traffic" if replay.stop_traffic(_home(args)) else "there was no traffic")
     return 0
-
-
-def _say(line: str) -> None:
-    # Whoever reads through a pipe wants to see progress while it happens.
-    print(line, flush=True)
 
 
 def _home(args: argparse.Namespace) -> LocalHome:
@@ -142,7 +117,4 @@ def _table(services: tuple[ServiceState, ...]) -> str:
         message = item.message.splitlines()[0] if item.message else ""
         cells = (item.pid, item.port, item.restarts, since, message)
         rows.append((item.name, item.phase, *("" if cell is None else str(cell) for cell in cells)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return columns(rows)

@@ -192,6 +192,12 @@ class ArtifactStore:
 
         return read(self, subject)
 
+    def evidence_subjects(self) -> tuple[str, ...]:
+        """Return the names of the models and datasets that decisions were taken about, sorted."""
+        from airflow_mlops.hooks.evidence import subjects
+
+        return subjects(self)
+
     def write_report(self, context: Context, name: str, html: str) -> str:
         """Keep a self-contained HTML page of the running task and return its URI.
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.evidence import Evidence, digest, verify_chain
 from airflow_mlops.exceptions import ContractError, SpecificationError, TransientAdapterError
+from airflow_mlops.hooks.names import original_name, safe_name
 
 if TYPE_CHECKING:
     from airflow_mlops.hooks.artifacts import ArtifactStore
 
-__all__ = ["append", "read"]
+__all__ = ["append", "read", "subjects"]
 
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{12})\.json")
 _ATTEMPTS = 50
@@ -60,6 +61,28 @@ def read(store: ArtifactStore, subject: str) -> tuple[Evidence, ...]:
             raise ContractError(f"{where}: the content is not what its name promises; the document was changed")
         documents.append(document)
     return verify_chain(documents)
+
+
+def subjects(store: ArtifactStore) -> tuple[str, ...]:
+    """Return the names of everything that decisions were taken about, sorted."""
+    folder = store.path("evidence")
+    folder.fs.invalidate_cache()
+    if not folder.fs.exists(folder.path):
+        return ()
+    quoted = (entry.rstrip("/").rsplit("/", 1)[-1] for entry in folder.fs.ls(folder.path, detail=False))
+    return tuple(sorted(subject for name in quoted if (subject := _subject(store, name))))
+
+
+def _subject(store: ArtifactStore, quoted: str) -> str | None:
+    """Return the name behind a folder's; one too long for a folder is read from a document, if there is any."""
+    name = original_name(quoted)
+    if safe_name(name) == quoted:
+        return name
+    folder = store.path("evidence") / quoted
+    for entry in folder.fs.ls(folder.path, detail=False):
+        if _NAME.fullmatch(entry.rsplit("/", 1)[-1]):
+            return str(json.loads(folder.fs.cat_file(entry))["subject"])
+    return None
 
 
 @contextmanager

@@ -11,9 +11,10 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from airflow_mlops.clock import SystemClock
-from airflow_mlops.exceptions import ContractError, DigestMismatchError, SpecificationError
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.hooks.evaluations import read_evaluation
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
@@ -130,19 +131,9 @@ def _named(evaluation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(store: ArtifactStore, evaluation: Any) -> EvaluationReport:
-    from airflow_mlops.evaluation.report import parse_report
-
     if not isinstance(evaluation, Mapping):
         raise SpecificationError("evaluation", evaluation, "what EvaluateModelOperator returned")
     for name in ("evaluation_uri", "evaluation_digest", "candidate"):
         if not evaluation.get(name):
             raise SpecificationError(f"evaluation.{name}", evaluation.get(name), "what EvaluateModelOperator returned")
-    uri, promised = str(evaluation["evaluation_uri"]), str(evaluation["evaluation_digest"])
-    found = store.manifest(uri).digest
-    if found != promised:
-        raise DigestMismatchError(uri, promised, found)
-    try:
-        text = store.read_bytes(uri).decode()
-    except UnicodeDecodeError as error:
-        raise ContractError(f"{uri} is not text: {error}") from error
-    return parse_report(text, where=uri)
+    return read_evaluation(store, str(evaluation["evaluation_uri"]), str(evaluation["evaluation_digest"]))
