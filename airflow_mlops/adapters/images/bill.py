@@ -196,4 +196,5 @@ def _python(name: str, version: str, places: list[_Distribution]) -> Component:
 def _seen_at(paths: Iterable[str]) -> Any:
     from cyclonedx.model.component_evidence import ComponentEvidence, Occurrence
 
-    return ComponentEvidence(occurrences=[Occurrence(location=path) for path in paths])
+    # Without names of their own, the library puts them into any order.
+    return ComponentEvidence(occurrences=[Occurrence(bom_ref=f"at:{path}", location=path) for path in paths])
