@@ -55,7 +55,7 @@ def evaluation(cluster, trainer_in_the_cluster, artifact_root, small_model, made
 
 @pytest.mark.parametrize(
     ("place", "deferrable"),
-    [("after submitting", False), ("after the pod was removed", False), ("back from the trigger", True)],
+    [("after the pod was removed", False), ("back from the trigger", True)],
 )
 def test_a_try_after_a_killed_one_has_the_report_of_one_pod(
     work,  # noqa: F811 - the fixture
