@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.benchmarks import imports
 
 #: Measured with the fixtures of the cluster's tests, where there is a cluster.
-ON_A_CLUSTER = ("pods.py",)
+ON_A_CLUSTER = ("pods.py", "warm_pod.py")
 
 
 def main() -> None:

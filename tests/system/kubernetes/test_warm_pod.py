@@ -292,10 +292,12 @@ def test_a_step_that_is_killed_ends_in_the_pod_too_and_the_pod_lives_on(run_grou
         from pathlib import Path
         from airflow_mlops.container import training_job
         with training_job() as job:
-            commands = [entry.joinpath("cmdline").read_bytes() for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-            left = [line.decode() for line in commands if b"endless.py" in line]
+            commands = [entry.read_bytes().decode() for entry in Path("/proc").glob("[0-9]*/cmdline")]
+            left = [command for command in commands if "endless.py" in command]
             job.finish(metrics={"left": len(left)}, summary={"left": left})
     """
+
+    from airflow.providers.standard.operators.empty import EmptyOperator
 
     def define(pod):
         endless = pod.step(
@@ -304,7 +306,9 @@ def test_a_step_that_is_killed_ends_in_the_pod_too_and_the_pod_lives_on(run_grou
             parameters={**parameters, "seconds": 600},
             execution_timeout=timedelta(seconds=8),
         )
-        endless >> pod.step("look", entrypoint=step_script(look, "look.py"), trigger_rule="all_done")
+        # A task right after a setup may not have another trigger rule.
+        whatever = EmptyOperator(task_id="whatever", trigger_rule="all_done")
+        endless >> whatever >> pod.step("look", entrypoint=step_script(look, "look.py"))
 
     run, messages = run_group(define)
     assert run.states["warm.endless"] == "failed"
