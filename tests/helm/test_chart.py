@@ -12,9 +12,12 @@ import yaml
 
 from airflow_mlops import __version__
 from airflow_mlops.container.server import _parser
+from airflow_mlops.training.pods import JOB_LABEL
 from tests.helm.engine import CHART, Helm, RefusedError
 from tests.helm.values import DIGEST, everything, server
 
+# The operators' module imports Airflow.
+WARM_POD_LABEL = "airflow-mlops/warm-pod"
 # What a namespace's admin may make. A cluster's administrator is not asked for anything.
 KINDS = {
     "ConfigMap",
@@ -189,6 +192,27 @@ def test_services_budgets_policies_and_monitors_select_their_servers_and_no_othe
     (monitor,) = of_kind(documents, "ServiceMonitor").values()
     wanted = monitor["spec"]["selector"]["matchLabels"].items()
     assert all(wanted <= service["metadata"]["labels"].items() for service in of_kind(documents, "Service").values())
+
+
+def test_every_kind_of_training_pod_is_under_a_policy(helm: Helm) -> None:
+    policies = of_kind(helm.documents(everything()), "NetworkPolicy")
+    (template,) = of_kind(helm.documents(everything()), "ConfigMap").values()
+    labels = yaml.safe_load(template["data"]["trainer.yaml"])["metadata"]["labels"]
+    by_template = policies["demo-airflow-mlops-trainer-template"]["spec"]["podSelector"]["matchLabels"]
+    assert by_template.items() <= labels.items()
+    keys = {
+        expression["key"]
+        for policy in policies.values()
+        for expression in policy["spec"]["podSelector"].get("matchExpressions", ())
+    }
+    assert keys == {JOB_LABEL, WARM_POD_LABEL}
+    alone = {"networkPolicies": {"trainer": {"betweenPods": False}}}
+    for policy in of_kind(helm.documents(alone), "NetworkPolicy").values():
+        if "trainer" in policy["metadata"]["name"]:
+            assert policy["spec"]["ingress"] == []
+            assert policy["spec"]["egress"] == [
+                {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
+            ]
 
 
 def test_another_version_of_the_chart_restarts_no_model_server(helm: Helm) -> None:
