@@ -60,9 +60,10 @@ def failure(run_dag, artifact_root, kubeconfig, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("parallelism", [1, 3])
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_a_cluster_that_does_not_answer_is_worth_another_try(failure, deferrable):
-    message = failure(deferrable=deferrable)
+def test_a_cluster_that_does_not_answer_is_worth_another_try(failure, deferrable, parallelism):
+    message = failure(deferrable=deferrable, parallelism=parallelism)
     assert message.startswith("AirflowException: ")
     assert "the API server does not answer" in message
 
@@ -80,6 +81,9 @@ def test_a_cluster_that_does_not_answer_is_worth_another_try(failure, deferrable
         ({"pod_resources": {"memory": "2GB"}}, "PodResources.memory: '2GB' is not accepted; expected a size in bytes"),
         ({"pod_resources": {"memmory": "2Gi"}}, "memmory"),
         ({"artifacts": {"mount_path": "/a"}}, "expected either a claim or a host_path"),
+        ({"parallelism": 0}, "parallelism: 0 is not accepted; expected how many pods train, a whole number"),
+        ({"parallelism": "3"}, "parallelism: '3' is not accepted"),
+        ({"parallelism": 2, "callbacks": [object]}, "expected none where parallelism is above 1: they see one pod"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_cluster_is_asked(failure, changes, expected):

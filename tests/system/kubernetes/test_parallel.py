@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
 import threading
 import time
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 
+from airflow_mlops.adapters.pods.jobs import JobClient
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.references import DatasetRef, ModelRef
+from airflow_mlops.training.indexed import Patience
+from airflow_mlops.triggers.training_jobs import FollowedJob, TrainingJobTrigger
 from tests.system.kubernetes.test_kills import killed, result_of, work, workers  # noqa: F401 - fixtures
 
 pytestmark = [
@@ -201,6 +208,45 @@ def test_a_pod_that_is_deleted_in_the_middle_is_never_a_success(train, arguments
     assert run.states == {"train": "failed"}
     assert re.search(r"rank \d of 3 \(pod .*\): the pod is gone: it was deleted before it had left", message), message
     assert sorted(runs()) == ["0", "1", "2"]
+    nothing_is_left(cluster, leftovers)
+
+
+@BOTH
+def test_a_task_whose_time_is_over_leaves_no_pods(train, arguments, cluster, leftovers, runs, deferrable):
+    limit = timedelta(seconds=8)
+    run, (message,) = train(
+        arguments(WAITING, **NETWORK, parallelism=3, execution_timeout=limit, deferrable=deferrable)
+    )
+    print(f"\n[late] {message}")
+    assert run.states == {"train": "failed"}
+    assert len(runs()) == 3
+    nothing_is_left(cluster, leftovers)
+
+
+def test_who_ends_a_sleeping_task_ends_its_job(cluster, leftovers, kubeconfig):
+    from kubernetes.client import BatchV1Api
+
+    spec = {"restartPolicy": "Never", "containers": [{"name": "base", "image": "none:1"}]}
+    document = {
+        "metadata": {"name": "asleep", "labels": {}},
+        "spec": {"parallelism": 2, "completions": 2, "backoffLimit": 0, "template": {"spec": spec}},
+    }
+    batch = BatchV1Api(cluster.api.api_client)
+    assert JobClient(cluster.api, batch, cluster.namespace).create_job(document)
+    assert not JobClient(cluster.api, batch, cluster.namespace).create_job(document)
+    cluster.wait(lambda pod: pod.metadata.name.startswith("asleep"))
+    followed = FollowedJob(
+        namespace=cluster.namespace,
+        name="asleep",
+        labels={"job-name": "asleep"},
+        container="base",
+        parallelism=2,
+        patience=Patience(schedule_seconds=60, startup_seconds=60),
+        attempt="01-a",
+        folder="/none",
+    )
+    connection = {"conn_id": None, "config_dict": yaml.safe_load(Path(kubeconfig).read_text())}
+    asyncio.run(TrainingJobTrigger(job=encode(followed), cluster=connection).on_kill())
     nothing_is_left(cluster, leftovers)
 
 
