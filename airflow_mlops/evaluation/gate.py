@@ -81,7 +81,7 @@ def _comparison(report: EvaluationReport, rule: NonInferiorityRule | Superiority
     better = isinstance(rule, SuperiorityRule)
     name = f"{rule.metric}.{'superiority' if better else 'non_inferiority'}"
     worse_is = -1 if METRICS[rule.metric].greater_is_better else 1
-    bound = (-worse_is if better else worse_is) * rule.margin
+    bound = (-worse_is if better else worse_is) * rule.margin + 0.0  # no minus before a zero
     if report.champion is None:
         return first_release(name, bound, report.candidate.rows)
     found = report.differences.get(rule.metric)

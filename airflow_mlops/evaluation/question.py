@@ -29,6 +29,7 @@ class Question:
     :param days: how many groups of rows; None where that is not known
     :param asked: the bound in words, for example ``minimum 0.6``
     :param compared: whether the estimate is a difference from the champion
+    :param part: the slice that it is about, as ``column=value``; None for all rows
     """
 
     name: str
@@ -40,6 +41,7 @@ class Question:
     days: int | None
     asked: str
     compared: bool = False
+    part: str | None = None
 
     @property
     def sign(self) -> int:
@@ -67,7 +69,9 @@ class Question:
         sign = "+" if self.compared else ""
         low, value, high = (f"{number:{sign}.4f}" for number in (self.found.low, self.found.value, self.found.high))
         against = " against the champion" if self.compared else ""
-        return f"{self.metric} {value} ({100 * self.confidence:g} % interval {low} to {high}){against}; {self.asked}"
+        where = f" in {self.part}" if self.part else ""
+        interval = f"{100 * self.confidence:g} % interval {low} to {high}"
+        return f"{self.metric} {value} ({interval}){against}{where}; {self.asked}"
 
     def result(self, verdict: Verdict, what: str, *, wanted: float | None = None, **details: Any) -> CheckResult:
         """Return the judgement.
@@ -77,6 +81,8 @@ class Question:
         :param details: further facts for the report
         """
         facts = {"method": self.found.method, "days": self.days, **self._detectable(), **details}
+        if self.part:
+            facts["slice"] = self.part
         if verdict is Verdict.INCONCLUSIVE:
             more = self._more(wanted)
             facts |= more
@@ -129,10 +135,11 @@ class Question:
         rows, days = more["more_rows"], more.get("more_days")
         if rows is None:
             return "; the estimate is so close to the bound that no number of rows would decide"
+        those = f"rows of {self.part}" if self.part else "rows"
         stays = f"would decide if the {'difference' if self.compared else 'value'} stays as it is"
         if days is None:
-            return f"; about {_rounded(rows):,} more rows like these {stays}"
-        return f"; about {_rounded(days):,} more days like these, some {_rounded(rows):,} rows, {stays}"
+            return f"; about {_rounded(rows):,} more {those} like these {stays}"
+        return f"; about {_rounded(days):,} more days like these, some {_rounded(rows):,} {those}, {stays}"
 
 
 def first_release(name: str, bound: float | None, rows: int) -> CheckResult:

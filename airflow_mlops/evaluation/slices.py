@@ -30,7 +30,7 @@ _SHOWN = 8
 class _Parts:
     """The slices that a rule is about, by what can be said of them."""
 
-    questions: dict[str, Question] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
     #: name to what is known, for slices with too little data
     thin: dict[str, str] = field(default_factory=dict)
     #: name to the reason, for slices that have the data but not the number
@@ -43,11 +43,11 @@ def judge_slices(report: EvaluationReport, rule: SliceRule) -> tuple[CheckResult
     if rule.margin is not None and report.champion is None:
         return (first_release(name, _bound(rule), report.candidate.rows),)
     parts = _sort(report, rule)
-    p_values = [_p_value(question) for question in parts.questions.values()]
+    p_values = [_p_value(question) for question in parts.questions]
     checks = [
-        softened(_judge(part, question, rule, p_value, adjusted, len(p_values)), rule.severity)
-        for (part, question), p_value, adjusted in zip(
-            parts.questions.items(), p_values, _ADJUST[rule.correction](p_values), strict=True
+        softened(_judge(question, rule, p_value, adjusted, len(p_values)), rule.severity)
+        for question, p_value, adjusted in zip(
+            parts.questions, p_values, _ADJUST[rule.correction](p_values), strict=True
         )
     ]
     coverage = _coverage(name, report, rule, parts)
@@ -85,7 +85,7 @@ def _take(parts: _Parts, name: str, part: SliceReport, confidence: float, rule: 
         parts.missing[name] = "the evaluation does not say over how many days; it was made before they were counted"
     else:
         bound = _bound(rule)
-        parts.questions[name] = Question(
+        question = Question(
             name=f"{rule.metric}.{rule.kind}[{name}]",
             metric=rule.metric,
             found=found,
@@ -95,7 +95,9 @@ def _take(parts: _Parts, name: str, part: SliceReport, confidence: float, rule: 
             days=days,
             asked=f"margin {bound:+g}" if compared else f"{rule.kind} {bound:g}",
             compared=compared,
+            part=name,
         )
+        parts.questions.append(question)
 
 
 def _bound(rule: SliceRule) -> float:
@@ -119,9 +121,7 @@ def _p_value(question: Question) -> float:
     )
 
 
-def _judge(  # noqa: PLR0917 - what was asked, what was found, and among how many
-    part: str, question: Question, rule: SliceRule, p_value: float, adjusted: float, among: int
-) -> CheckResult:
+def _judge(question: Question, rule: SliceRule, p_value: float, adjusted: float, among: int) -> CheckResult:
     level = (1 - question.confidence) / 2
     corrected = rule.correction != "none"
     verdict = question.place()
@@ -136,9 +136,7 @@ def _judge(  # noqa: PLR0917 - what was asked, what was found, and among how man
     # A slice that is to be shown worse must be shown so among all; this many times the evidence suffices always.
     bad = question.sign * question.found.value < question.sign * question.bound
     wanted = 1 - 2 * level / among if corrected and bad else None
-    found = question.result(
-        verdict, f" in {part}{what}", wanted=wanted, slice=part, p_value=p_value, adjusted_p_value=adjusted
-    )
+    found = question.result(verdict, what, wanted=wanted, p_value=p_value, adjusted_p_value=adjusted)
     if verdict is Verdict.INCONCLUSIVE and rule.undecided == "warn":
         return softened(found, "warn")
     return found

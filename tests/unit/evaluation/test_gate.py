@@ -181,6 +181,10 @@ def test_an_improvement_that_is_asked_for_must_be_shown(change, name, verdict):
     assert verdicts(report(**given), IMPROVE)[name] is verdict
 
 
+def test_a_margin_of_nothing_has_no_sign():
+    assert "; margin +0: better" in reason(report(brier_change=(-0.01, 0.005)), "brier.superiority", IMPROVE)
+
+
 def test_an_improvement_on_nothing_is_a_first_release():
     found = verdicts(report(champion=None, differences={}), IMPROVE)
     assert (found["roc_auc.superiority"], found["brier.superiority"]) == (Verdict.WARN, Verdict.WARN)

@@ -57,7 +57,7 @@ def test_each_slice_is_a_check_and_the_last_says_that_all_were_judged():
     ]
     assert {check.verdict for check in found.values()} == {Verdict.PASS}
     assert found["roc_auc.non_inferiority[origin=JFK]"].reason == (
-        "roc_auc -0.0040 (95 % interval -0.0090 to +0.0010) against the champion; margin -0.02 in origin=JFK: "
+        "roc_auc -0.0040 (95 % interval -0.0090 to +0.0010) against the champion in origin=JFK; margin -0.02: "
         "good enough, shown by the whole interval"
     )
     assert found["roc_auc.non_inferiority[slices]"].reason == (
@@ -96,6 +96,7 @@ def test_among_thirty_slices_one_that_looks_worse_by_chance_is_no_failure():
     assert "neither good enough nor worse is shown, by Holm's correction over 30 slices; about" in found.reason
     assert found.details["adjusted_p_value"] == pytest.approx(30 * found.details["p_value"])
     assert found.details["more_days"] > 0
+    assert "rows of origin=unlucky, would decide if the difference stays as it is" in found.reason
 
 
 def test_what_is_much_worse_fails_among_any_number():
