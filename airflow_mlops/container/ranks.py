@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import time
@@ -179,4 +180,6 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # As a container's first process it would not notice while it waits for rank 0.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(main())

@@ -136,6 +136,9 @@ class AttemptJob:
         """Remove the Job with its pods, and the Service."""
         self.jobs.delete_job(self.name)
         self.jobs.delete_service(service_name(self.name))
+        # The cluster's garbage collector would do it too, when it comes to it; until then they would run on.
+        for pod in self.jobs.list(self.labels):
+            self.jobs.delete(str(pod["metadata"]["name"]))
 
     def _explained(self, member: MemberReport, pod: Json) -> MemberReport:
         trouble = member.report.trouble
