@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import select
+import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +17,7 @@ __all__ = ["ExecEnd", "PodExec"]
 
 _OUTPUT, _ERRORS, _STATUS = 1, 2, 3
 _LOOK_SECONDS = 1.0
-_REFUSED = re.compile(r"Handshake status (401|403)\b")
+_REFUSED = re.compile(r"Handshake status 403\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,21 +77,17 @@ class PodExec:
                     "get and create of pods/exec"
                 ) from known
             return ExecEnd(code=None, problem=problem)
-        said = b""
-        heard = time.monotonic()
+        said = bytearray()
+        take = {_OUTPUT: output, _ERRORS: errors, _STATUS: said.extend}
         try:
-            while client.is_open() and time.monotonic() - heard < silence_seconds:
-                client.update(timeout=_LOOK_SECONDS)
-                for channel, take in ((_OUTPUT, output), (_ERRORS, errors)):
-                    if data := _read(client, channel):
-                        heard = time.monotonic()
-                        take(data)
-                said += _read(client, _STATUS)
+            for channel, data in _frames(client.sock, silence_seconds):
+                if channel in take:
+                    take[channel](data)
         except (WebSocketException, OSError):
             pass  # broken; what was heard until then counts
         finally:
             client.close()
-        return _end(said)
+        return _end(bytes(said))
 
     def _open(self, pod: str, container: str, command: Sequence[str]) -> Any:
         from kubernetes.client import ApiClient, CoreV1Api
@@ -123,10 +121,31 @@ def _shortened(reason: str) -> str:
     return f"{first}; {said}" if said else first
 
 
-def _read(client: Any, channel: int) -> bytes:
-    # Not by the client's own method, which waits for more where there is nothing.
-    data: bytes = client._channels.pop(channel, b"")  # noqa: SLF001
-    return data
+def _frames(socket: Any, silence_seconds: float) -> Iterator[tuple[int, bytes]]:
+    """Yield channel and content of every message until the other side closes or says nothing for too long.
+
+    The client has methods for this. They keep all that was ever said, and they ask the operating system whether there
+    is more, which does not know what TLS has read ahead: the end of a command would then be seen late.
+    """
+    from websocket import ABNF
+
+    socket.settimeout(silence_seconds)
+    poll = select.poll()
+    poll.register(socket.sock, select.POLLIN)
+    heard = time.monotonic()
+    while time.monotonic() - heard < silence_seconds:
+        if not _read_ahead(socket.sock) and not poll.poll(1000 * _LOOK_SECONDS):
+            continue
+        heard = time.monotonic()
+        kind, frame = socket.recv_data_frame(control_frame=True)
+        if kind == ABNF.OPCODE_CLOSE:
+            return
+        if kind in (ABNF.OPCODE_BINARY, ABNF.OPCODE_TEXT) and frame.data:
+            yield frame.data[0], frame.data[1:]
+
+
+def _read_ahead(raw: Any) -> bool:
+    return isinstance(raw, ssl.SSLSocket) and raw.pending() > 0
 
 
 def _end(said: bytes) -> ExecEnd:

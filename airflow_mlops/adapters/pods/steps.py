@@ -26,6 +26,7 @@ __all__ = ["StepEnd", "WarmSteps"]
 # Whoever shows a log in the pod speaks at least every five seconds.
 _SILENCE_SECONDS = 30.0
 _MOST_EMPTY_ROUNDS = 6
+_MOST_ENDING_ROUNDS = 75
 _PAUSE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 4.0
 _NEVER = re.compile(r"executable file not found|no such file or directory|permission denied", re.IGNORECASE)
@@ -146,6 +147,9 @@ class WarmSteps:
         where = f"pod {self.ref.namespace}/{self.ref.name}"
         said = end.problem or stream.stray.strip()
         if report.ending:
+            # What runs in it has its grace period; after that only a lost node keeps it.
+            if empty_rounds >= _MOST_ENDING_ROUNDS:
+                raise TransientAdapterError(f"{where}: it has been ending for minutes; is its node lost?")
             return
         if (end.code is not None and end.code not in _SIGNALLED) or _NEVER.search(end.problem):
             raise PermanentAdapterError(f"{where}: a step cannot be run in it ({_code(end)}): {said}")

@@ -316,3 +316,34 @@ def test_a_step_that_is_killed_ends_in_the_pod_too_and_the_pod_lives_on(run_grou
     assert run.states["warm.look"] == "success", messages
     assert run.xcom("warm.look")["summary"] == {"left": []}
     cluster.wait_empty()
+
+
+def test_a_command_in_a_pod_ends_with_its_exit_code_or_with_what_the_cluster_says(cluster, image):
+    from airflow_mlops.adapters.pods.exec import PodExec
+
+    container = {
+        "name": "base",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python", "-m", "airflow_mlops.container.warm_pod", "idle"],
+    }
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1, "containers": [container]}
+    cluster.api.create_namespaced_pod(cluster.namespace, {"metadata": {"name": "warm"}, "spec": spec})
+    cluster.wait(lambda pod: pod.status.phase == "Running")
+    commands = PodExec(cluster.api, cluster.namespace)
+
+    def run(*command, pod="warm"):
+        output, errors = bytearray(), bytearray()
+        end = commands.run(pod, "base", command, output=output.extend, errors=errors.extend, silence_seconds=30)
+        return end, bytes(output), bytes(errors)
+
+    end, output, errors = run("python", "-c", "import sys; print('é' * 100_000); sys.exit('no')")
+    assert (end.code, output.decode(), errors) == (1, "é" * 100_000 + "\n", b"no\n")
+    assert run("true")[0].code == 0
+    assert run("sh", "-c", "kill -9 $$")[0].code == 137
+    missing, *_ = run("nonesuch")
+    assert missing.code is None
+    assert "executable file not found" in missing.problem
+    absent, *_ = run("true", pod="absent")
+    assert absent.code is None
+    assert absent.problem == 'Handshake status 404 Not Found; pods "absent" not found'
