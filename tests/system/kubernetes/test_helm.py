@@ -25,6 +25,7 @@ from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.codec import decode
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.manifest import manifest_of
+from airflow_mlops.operators.warm_pod import WarmPod
 from airflow_mlops.references import ModelRef
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.rollout.state import begin
@@ -74,6 +75,24 @@ class Answer(BaseHTTPRequestHandler):
         pass
 
 ThreadingHTTPServer((options.host, options.port), Answer).serve_forever()
+"""
+
+
+CONFINED = """
+    import json, os
+    from airflow_mlops.container import training_job
+    with training_job() as job:
+        with open(job.parameters["runs"], "a") as runs:
+            runs.write(job.output.name + "\\n")
+        seen = {
+            "user": os.getuid(),
+            "root_writable": os.access("/", os.W_OK),
+            "scratch_writable": os.access("/tmp", os.W_OK),
+        }
+        if job.rank == 0:
+            (job.output / "model").mkdir()
+            (job.output / "model" / "MLmodel").write_text(json.dumps(seen))
+            job.finish(metrics={"auc": 0.7}, artifacts={"model": "model"})
 """
 
 
@@ -225,7 +244,7 @@ def refused(call: Callable[..., Any], *arguments: Any, **options: Any) -> bool:
     return False
 
 
-def pod() -> dict[str, Any]:
+def a_pod() -> dict[str, Any]:
     return {
         "metadata": {"name": "probe"},
         "spec": {"containers": [{"name": "base", "image": "none"}], "restartPolicy": "Never"},
@@ -239,7 +258,7 @@ def test_the_trainer_reads_the_secret_that_is_named_and_nothing_else(site: Site,
     assert trainer.read_namespaced_secret("flights-data", site.namespace).data
     assert refused(trainer.read_namespaced_secret, "other", site.namespace)
     assert refused(trainer.list_namespaced_secret, site.namespace)
-    assert refused(trainer.create_namespaced_pod, site.namespace, pod(), dry_run="All")
+    assert refused(trainer.create_namespaced_pod, site.namespace, a_pod(), dry_run="All")
     assert refused(trainer.list_namespaced_pod, site.namespace)
     assert refused(trainer.read_namespaced_config_map, f"{RELEASE}-pod-templates", site.namespace)
 
@@ -249,8 +268,8 @@ def test_the_worker_makes_pods_and_reads_no_secret(site: Site, account: Callable
 
     client = account("worker")
     worker = CoreV1Api(client)
-    assert worker.create_namespaced_pod(site.namespace, pod(), dry_run="All")
-    job = {"metadata": {"name": "probe"}, "spec": {"template": {"spec": pod()["spec"]}}}
+    assert worker.create_namespaced_pod(site.namespace, a_pod(), dry_run="All")
+    job = {"metadata": {"name": "probe"}, "spec": {"template": {"spec": a_pod()["spec"]}}}
     assert BatchV1Api(client).create_namespaced_job(site.namespace, job, dry_run="All")
     service = {"metadata": {"name": "probe"}, "spec": {"clusterIP": "None"}}
     assert worker.create_namespaced_service(site.namespace, service, dry_run="All")
@@ -269,7 +288,7 @@ def test_the_triggerer_watches_and_deletes_and_makes_nothing(site: Site, account
     triggerer = CoreV1Api(account("triggerer"))
     triggerer.list_namespaced_pod(site.namespace)
     triggerer.list_namespaced_event(site.namespace)
-    assert refused(triggerer.create_namespaced_pod, site.namespace, pod(), dry_run="All")
+    assert refused(triggerer.create_namespaced_pod, site.namespace, a_pod(), dry_run="All")
     assert refused(triggerer.list_namespaced_secret, site.namespace)
 
 
@@ -317,40 +336,21 @@ def test_the_cluster_says_the_same_when_it_is_asked(
     assert [what for what in denied if may(what)] == []
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
-def test_a_training_runs_with_the_template_and_the_rights_of_the_worker(
-    site: Site, train, arguments, runs, tmp_path: Path, deferrable: bool
-) -> None:
-    text = """
-        import json, os
-        from airflow_mlops.container import training_job
-        with training_job() as job:
-            with open(job.parameters["runs"], "a") as runs:
-                runs.write(job.output.name + "\\n")
-            seen = {
-                "user": os.getuid(),
-                "root_writable": os.access("/", os.W_OK),
-                "scratch_writable": os.access("/tmp", os.W_OK),
-            }
-            (job.output / "model").mkdir()
-            (job.output / "model" / "MLmodel").write_text(json.dumps(seen))
-            job.finish(metrics={"auc": 0.7}, artifacts={"model": "model"})
-    """
-    config = tmp_path / "worker.kubeconfig"
+@pytest.fixture
+def as_worker(site: Site, tmp_path: Path) -> dict[str, Any]:
+    """Arguments of a task as the notes say: the worker's rights, the chart's template, which mounts the store."""
+    config, template = tmp_path / "worker.kubeconfig", tmp_path / "trainer.yaml"
     config.write_text(yaml.safe_dump(account_config(site, "worker")))
-    template = tmp_path / "trainer.yaml"
     found = site.api.read_namespaced_config_map(f"{RELEASE}-pod-templates", site.namespace)
     template.write_text(found.data["trainer.yaml"])
-    run, messages = train(
-        arguments(
-            text,
-            config_file=str(config),
-            pod_template_file=str(template),
-            artifacts=None,  # the template mounts the store
-            deferrable=deferrable,
-            on_finish_action="keep_pod",
-        )
-    )
+    return {"config_file": str(config), "pod_template_file": str(template), "artifacts": None}
+
+
+@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+def test_a_training_runs_with_the_template_and_the_rights_of_the_worker(
+    site: Site, train, arguments, runs, as_worker: dict[str, Any], deferrable: bool
+) -> None:
+    run, messages = train(arguments(CONFINED, **as_worker, deferrable=deferrable, on_finish_action="keep_pod"))
     assert run.states == {"train": "success"}, messages
     model = ArtifactStore.from_config().localize(decode(ModelRef, run.xcom("train")["model"]))
     assert json.loads((model / "MLmodel").read_text()) == {
@@ -364,6 +364,26 @@ def test_a_training_runs_with_the_template_and_the_rights_of_the_worker(
     # The policies name the pod: by the task's label, and by the template's.
     assert "airflow-mlops/job" in ran.metadata.labels
     assert ran.metadata.labels["app.kubernetes.io/component"] == "trainer"
+
+
+def test_a_training_in_two_pods_needs_no_more_rights(train, arguments, runs, as_worker: dict[str, Any]) -> None:
+    run, messages = train(arguments(CONFINED, **as_worker, parallelism=2))
+    assert run.states == {"train": "success"}, messages
+    assert len(runs()) == 2
+
+
+def test_steps_in_a_warm_pod_need_no_more_rights(site: Site, run_dag, arguments, as_worker: dict[str, Any]) -> None:
+    from airflow.sdk import DAG
+
+    given = arguments(CONFINED)
+    kept = ("image", "image_pull_policy", "namespace", "pod_resources", "termination_grace_period")
+    with (
+        DAG(f"warm_{uuid.uuid4().hex[:8]}", schedule=None) as dag,
+        WarmPod("warm", **{name: given[name] for name in kept}, **as_worker) as pod,
+    ):
+        pod.step("step", entrypoint=given["entrypoint"], parameters=given["parameters"])
+    run = run_dag(dag)
+    assert set(run.states.values()) == {"success"}, run.states
 
 
 @pytest.fixture
