@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_mlops.sensors.data import DataReadySensor
     from airflow_mlops.sensors.training import TrainingSensor
 
-__all__ = ["TrainingSensor"]
+__all__ = ["DataReadySensor", "TrainingSensor"]
 
-_MODULES = {"TrainingSensor": "training"}
+_MODULES = {"DataReadySensor": "data", "TrainingSensor": "training"}
 
 
 def __getattr__(name: str) -> Any:
