@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from airflow.sdk import Context
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.container.attempt import AttemptFolder, attempt_command
-from airflow_mlops.exceptions import ContractError, TransientAdapterError
+from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import origin
 from airflow_mlops.hooks.cluster import ClusterAccess
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.custom_watch import Submission, Watched, decoded, patiently
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.tracking import begin_run, end_run
@@ -30,51 +30,9 @@ from airflow_mlops.training.phase import Cause, PodPhase, PodReport, Trouble
 from airflow_mlops.training.pods import ATTEMPT_LABEL, DIRECTORY_ANNOTATION, JOB_LABEL, PodResources, PodVolume
 from airflow_mlops.triggers.events import from_payload
 
-__all__ = ["CustomTrainingOperator", "Submission"]
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
+__all__ = ["CustomTrainingOperator"]
 
 _LOG_LINES = 1000
-_SILENCE_SECONDS = 300.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Submission:
-    """What a document is made of.
-
-    :param metadata: name, labels and annotations
-    :param command: what runs in the pods
-    :param resources: what the pods get
-    :param artifacts: the artefact store as a volume
-    :param group: group of the job's folder
-    """
-
-    metadata: Mapping[str, Any]
-    command: tuple[str, ...]
-    resources: PodResources
-    artifacts: PodVolume | None
-    group: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Watched:
-    """What is followed; travels with the trigger to whoever comes back from it, which is another process.
-
-    :param attempt: the attempt's name
-    :param folder: the job's folder
-    :param namespace: where the resource is
-    :param job: value of the job's label
-    :param run_id: of the MLflow run
-    :param deadline: seconds since the epoch until which a sleeping task may wait
-    """
-
-    attempt: str
-    folder: str
-    namespace: str
-    job: str
-    run_id: str | None
-    deadline: float | None
 
 
 class CustomTrainingOperator(MLOpsOperator):
@@ -198,10 +156,12 @@ class CustomTrainingOperator(MLOpsOperator):
             found = patiently(lambda: objects.get(name), self.poll_interval)
             report = self.resource_kind.report(found)
             waited = age_seconds(found, datetime.now(tz=UTC)) if found is not None else 0.0
-            if report.phase.is_live:
-                report = self._impatient(report, waited, watched)
             if not report.phase.is_live:
-                return self._conclude(hook, report)
+                return self._conclude(hook, report, remove=not self.keep_resource)
+            trouble = self._impatience(report, waited, watched)
+            if trouble is not None:
+                # What nobody follows any more must not begin, or end, later.
+                return self._conclude(hook, replace(report, phase=PodPhase.FAILED, trouble=trouble), remove=True)
             state = f"{report.phase.value}: {report.trouble.message}" if report.trouble else report.phase.value
             if state != told:
                 self.log.info("%s %s/%s is %s", self.resource_kind.kind, watched.namespace, name, state)
@@ -231,7 +191,7 @@ class CustomTrainingOperator(MLOpsOperator):
             method_name="resume",
         )
 
-    def _conclude(self, hook: Any, report: PodReport) -> dict[str, Any]:
+    def _conclude(self, hook: Any, report: PodReport, *, remove: bool) -> dict[str, Any]:
         """Return the verified result or say why there is none; may be repeated."""
         from airflow_mlops.adapters.pods.attempts import examine
         from airflow_mlops.adapters.pods.custom_attempts import explain_resource, read_pods, wait_for_pods
@@ -242,8 +202,8 @@ class CustomTrainingOperator(MLOpsOperator):
         labels, seen = {JOB_LABEL: watched.job, ATTEMPT_LABEL: watched.attempt}, {}
         if report.phase is not PodPhase.SUCCEEDED:
             seen = read_pods(pods, self.resource_kind.container, labels)
-            # What is left of it may still write, and what nobody follows any more must not begin later.
-            if not self.keep_resource or report.phase is PodPhase.PENDING:
+            # What is left of it may still write.
+            if remove:
                 objects.delete(name)
             wait_for_pods(pods, self.resource_kind.container, labels)
         for line in folder.directory(watched.attempt).log_tail(_LOG_LINES).splitlines():
@@ -251,7 +211,7 @@ class CustomTrainingOperator(MLOpsOperator):
         found = examine(folder, watched.attempt)
         verified = found.result if found.output is Output.VERIFIED else None
         end_run(self.mlflow_conn_id, watched.run_id, "FAILED" if verified is None else "FINISHED")
-        if not self.keep_resource:
+        if remove:
             objects.delete(name)
         if verified is not None:
             return deliver(verified, folder, watched.attempt, watched.run_id)
@@ -264,20 +224,19 @@ class CustomTrainingOperator(MLOpsOperator):
             attempt=watched.attempt,
         )
 
-    def _impatient(self, report: PodReport, waited: float, watched: Watched) -> PodReport:
-        """Give up what takes too long."""
+    def _impatience(self, report: PodReport, waited: float, watched: Watched) -> Trouble | None:
+        """Say why it is not worth waiting any longer."""
         limit = self.startup_timeout_seconds
         if watched.deadline is not None and time.time() > watched.deadline:
-            trouble = Trouble(cause=Cause.DEADLINE, message="it took longer than execution_timeout and was given up")
-            return replace(report, phase=PodPhase.FAILED, trouble=trouble)
+            return Trouble(cause=Cause.DEADLINE, message="it took longer than execution_timeout and was given up")
         if limit is None or report.phase is not PodPhase.PENDING or waited <= limit:
-            return report
+            return None
         trouble = report.trouble or Trouble(
             cause=Cause.SLOW_START,
             message=f"nothing says why; does {self.resource_kind.controller} run in the cluster?",
         )
         text = f"it did not start within {limit:g} s (startup_timeout_seconds): {trouble.message}"
-        return replace(report, phase=PodPhase.FAILED, trouble=replace(trouble, message=text))
+        return replace(trouble, message=text)
 
     def _build(self, training: PodTraining, attempt: str, namespace: str) -> dict[str, Any]:
         directory = str(training.folder.directory(attempt).path)
@@ -322,21 +281,3 @@ class CustomTrainingOperator(MLOpsOperator):
         folder = dag_folder(self)
         path = Path(folder, self.entrypoint) if folder and self.entrypoint.endswith(".py") else None
         return str(path) if path is not None and path.is_file() else self.entrypoint
-
-
-def patiently(look: Callable[[], T], pause_seconds: float) -> T:
-    """Return what a look at the cluster shows; a short silence of the API server is no reason to give up."""
-    deadline = time.monotonic() + _SILENCE_SECONDS
-    while True:
-        try:
-            return look()
-        except TransientAdapterError as error:
-            if time.monotonic() > deadline:
-                raise
-            log.warning("%s", error)
-            time.sleep(pause_seconds)
-
-
-def decoded(cls: type[Any], given: Any, where: str) -> Any:
-    """Return a value that was given as such or as a mapping of its fields; None stays None."""
-    return decode(cls, dict(given), where=where) if isinstance(given, Mapping) else given

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk.configuration import conf
 
-from airflow_mlops.operators.custom_training import CustomTrainingOperator, Submission
+from airflow_mlops.operators.custom_training import CustomTrainingOperator
+from airflow_mlops.operators.custom_watch import Submission
 from airflow_mlops.training.kubeflow import TRAIN_JOB, leader, train_job
 
 if TYPE_CHECKING:

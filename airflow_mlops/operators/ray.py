@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
-from airflow_mlops.operators.custom_training import CustomTrainingOperator, Submission, decoded
+from airflow_mlops.operators.custom_training import CustomTrainingOperator
+from airflow_mlops.operators.custom_watch import Submission, decoded
 from airflow_mlops.training.ray import RAY_JOB, ray_job
 
 if TYPE_CHECKING:

@@ -14,13 +14,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 from airflow_mlops.training.custom_resource import Json, ResourceKind
 from airflow_mlops.training.kinds import KINDS
 from airflow_mlops.training.pods import DIRECTORY_ANNOTATION
 
 TRAIN_JOB, RAY_JOB = KINDS["TrainJob"], KINDS["RayJob"]
+DEFINITIONS = Path(os.environ.get("MLOPS_DEFINITIONS", Path(__file__).parents[4] / "shared" / "crds"))
+FILES = {TRAIN_JOB: "kubeflow-trainer-trainjobs.yaml", RAY_JOB: "kuberay-rayjobs.yaml"}
 STARTED = "2026-01-01T00:00:00Z"
 
 
@@ -149,3 +154,77 @@ class Controller:
                         self.play(self, document)
         except BaseException as problem:  # noqa: BLE001 - raised again in the test's thread
             self.problem = problem
+
+
+@pytest.fixture(scope="session")
+def custom_objects(api):
+    """The cluster's custom objects, with the definitions of both kinds in it."""
+    from kubernetes import client
+
+    custom = client.CustomObjectsApi(api.api_client)
+    for kind, file in FILES.items():
+        if _knows(custom, kind):
+            continue
+        if not (DEFINITIONS / file).is_file():
+            pytest.skip(f"the cluster does not know {kind.definition}; set MLOPS_DEFINITIONS to a folder with {file}")
+        _define(api, DEFINITIONS / file)
+        deadline = time.monotonic() + 60
+        while not _knows(custom, kind):
+            assert time.monotonic() < deadline, f"{kind.definition} does not come up"
+            time.sleep(0.2)
+    return custom
+
+
+def _knows(custom, kind) -> bool:
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        custom.list_cluster_custom_object(kind.group, kind.version, kind.plural, limit=1)
+    except ApiException as error:
+        if error.status != 404:
+            raise
+        return False
+    return True
+
+
+def _define(api, file: Path) -> None:
+    import yaml
+    from kubernetes import client
+    from kubernetes.client.exceptions import ApiException
+
+    document = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    try:
+        client.ApiextensionsV1Api(api.api_client).create_custom_resource_definition(document, _preload_content=False)
+    except ApiException as error:
+        if error.status != 409:  # another test was faster
+            raise
+
+
+@pytest.fixture
+def controller(custom_objects, api, cluster):
+    """Play a kind's controller: ``with controller(TRAIN_JOB, play): ...``; no resource stays."""
+    made = []
+
+    def make(kind, play=lambda *_: None) -> Controller:
+        made.append(Controller(custom=custom_objects, core=api, kind=kind, namespace=cluster.namespace, play=play))
+        return made[-1]
+
+    yield make
+    for kind in (TRAIN_JOB, RAY_JOB):
+        custom_objects.delete_collection_namespaced_custom_object(
+            kind.group, kind.version, cluster.namespace, kind.plural
+        )
+
+
+@pytest.fixture
+def resource_arguments(arguments):
+    """Arguments of a training by a kind's operator."""
+
+    def build(kind, text=None, **changes):
+        made = arguments(**({"text": text} if text else {}), **changes)
+        for name in ("image_pull_policy", "termination_grace_period"):
+            del made[name]
+        made["poll_interval"] = 0.2
+        return made | ({"runtime": "torch-distributed"} if kind is TRAIN_JOB else {})
+
+    return build

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import time
 import uuid
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -25,8 +22,7 @@ from airflow_mlops.training.attempts import Action, enter
 from airflow_mlops.training.contract import JobRequest
 from airflow_mlops.training.custom_resource import ResourceKind, lost_fields, resource_name
 from airflow_mlops.training.pods import ATTEMPT_LABEL, JOB_LABEL, TASK_LABEL
-from tests.system.kubernetes.conftest import TESTBED
-from tests.system.kubernetes.controllers import RAY_JOB, TRAIN_JOB, Controller, complete, conditions, running
+from tests.system.kubernetes.controllers import RAY_JOB, TRAIN_JOB, complete, conditions, running
 
 pytestmark = [
     pytest.mark.system,
@@ -36,8 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <ssl:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-DEFINITIONS = Path(os.environ.get("MLOPS_DEFINITIONS", TESTBED.parents[1] / "crds"))
-FILES = {TRAIN_JOB: "kubeflow-trainer-trainjobs.yaml", RAY_JOB: "kuberay-rayjobs.yaml"}
 KINDS = pytest.mark.parametrize("kind", [TRAIN_JOB, RAY_JOB], ids=lambda kind: kind.kind)
 BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 
@@ -61,78 +55,6 @@ TOGETHER = """
             (job.output / "model" / "MLmodel").write_text("flavors: {}")
             job.finish(metrics={"auc": 0.7}, artifacts={"model": "model"})
 """
-
-
-@pytest.fixture(scope="session")
-def custom(api):
-    """The cluster's custom objects, with the definitions of both kinds in it."""
-    from kubernetes import client
-
-    custom = client.CustomObjectsApi(api.api_client)
-    for kind, file in FILES.items():
-        if _knows(custom, kind):
-            continue
-        if not (DEFINITIONS / file).is_file():
-            pytest.skip(f"the cluster does not know {kind.definition}; set MLOPS_DEFINITIONS to a folder with {file}")
-        _define(api, DEFINITIONS / file)
-        deadline = time.monotonic() + 60
-        while not _knows(custom, kind):
-            assert time.monotonic() < deadline, f"{kind.definition} does not come up"
-            time.sleep(0.2)
-    return custom
-
-
-def _knows(custom, kind) -> bool:
-    from kubernetes.client.exceptions import ApiException
-
-    try:
-        custom.list_cluster_custom_object(kind.group, kind.version, kind.plural, limit=1)
-    except ApiException as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
-
-
-def _define(api, file: Path) -> None:
-    import yaml
-    from kubernetes import client
-    from kubernetes.client.exceptions import ApiException
-
-    document = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    try:
-        client.ApiextensionsV1Api(api.api_client).create_custom_resource_definition(document, _preload_content=False)
-    except ApiException as error:
-        if error.status != 409:  # another test was faster
-            raise
-
-
-@pytest.fixture
-def controller(custom, api, cluster):
-    """Play a kind's controller: ``with controller(TRAIN_JOB, play): ...``; no resource stays."""
-    made = []
-
-    def make(kind, play=lambda *_: None) -> Controller:
-        made.append(Controller(custom=custom, core=api, kind=kind, namespace=cluster.namespace, play=play))
-        return made[-1]
-
-    yield make
-    for kind in (TRAIN_JOB, RAY_JOB):
-        custom.delete_collection_namespaced_custom_object(kind.group, kind.version, cluster.namespace, kind.plural)
-
-
-@pytest.fixture
-def given(arguments):
-    """Arguments of a training by a kind's operator."""
-
-    def build(kind, text=None, **changes):
-        made = arguments(**({"text": text} if text else {}), **changes)
-        for name in ("image_pull_policy", "termination_grace_period"):
-            del made[name]
-        made["poll_interval"] = 0.2
-        return made | ({"runtime": "torch-distributed"} if kind is TRAIN_JOB else {})
-
-    return build
 
 
 @pytest.fixture
@@ -159,7 +81,9 @@ def train(run_dag):
 
 @KINDS
 @BOTH
-def test_a_training_is_created_watched_verified_and_deleted(train, given, controller, runs, cluster, kind, deferrable):
+def test_a_training_is_created_watched_verified_and_deleted(
+    train, resource_arguments, controller, runs, cluster, kind, deferrable
+):
     def play(self, document):
         self.say(document, running(kind))
         # One way with a real pod, made of nothing but what the resource says; the other with a process, which is fast.
@@ -167,7 +91,7 @@ def test_a_training_is_created_watched_verified_and_deleted(train, given, contro
         self.say(document, complete(kind))
 
     with controller(kind, play) as played:
-        run, messages = train(kind, given(kind, deferrable=deferrable, labels={"team": "flights"}))
+        run, messages = train(kind, resource_arguments(kind, deferrable=deferrable, labels={"team": "flights"}))
         assert run.states == {"train": "success"}, messages
         (document,) = played.played
         assert played.objects() == []
@@ -179,7 +103,7 @@ def test_a_training_is_created_watched_verified_and_deleted(train, given, contro
     assert len(runs()) == 1
 
 
-def test_several_nodes_get_their_ranks_from_the_runtime(train, given, controller, runs):
+def test_several_nodes_get_their_ranks_from_the_runtime(train, resource_arguments, controller, runs):
     def play(self, document):
         assert document["spec"]["trainer"]["numNodes"] == 2
         self.say(document, running(TRAIN_JOB))
@@ -188,7 +112,7 @@ def test_several_nodes_get_their_ranks_from_the_runtime(train, given, controller
         self.say(document, complete(TRAIN_JOB))
 
     with controller(TRAIN_JOB, play) as played:
-        run, messages = train(TRAIN_JOB, given(TRAIN_JOB, TOGETHER, nodes=2))
+        run, messages = train(TRAIN_JOB, resource_arguments(TRAIN_JOB, TOGETHER, nodes=2))
     assert run.states == {"train": "success"}, messages
     name = played.played[0]["metadata"]["name"]
     assert runs() == [f"{rank} of 2 at {name}-node-0-0.{name}:29500" for rank in (0, 1)]
@@ -254,10 +178,10 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_says_what_the_controller_says(train, given, controller, name):
+def test_a_failure_says_what_the_controller_says(train, resource_arguments, controller, name):
     kind, status, retryable, expected = FAILURES[name]
     with controller(kind, lambda self, document: self.say(document, status)) as played:
-        run, (message,) = train(kind, given(kind, deferrable=len(name) % 2 == 0))
+        run, (message,) = train(kind, resource_arguments(kind, deferrable=len(name) % 2 == 0))
         assert played.objects() == [], "a resource that failed may be taken up again"
     print(f"\n[{kind.kind}: {name}] {message}")
     assert run.states == {"train": "failed"}
@@ -266,14 +190,14 @@ def test_a_failure_says_what_the_controller_says(train, given, controller, name)
 
 
 @KINDS
-def test_a_failure_says_what_the_script_says(train, given, controller, kind):
+def test_a_failure_says_what_the_script_says(train, resource_arguments, controller, kind):
     def play(self, document):
         assert self.run_here(document) != 0
         failed = conditions(Failed=("FailedJobs", "jobset failed"))
         self.say(document, failed if kind is TRAIN_JOB else {"jobDeploymentStatus": "Failed", "reason": "AppFailed"})
 
     with controller(kind, play):
-        run, (message,) = train(kind, given(kind, RAISING))
+        run, (message,) = train(kind, resource_arguments(kind, RAISING))
     print(f"\n[{kind.kind}: script] {message}")
     assert run.states == {"train": "failed"}
     assert re.search(r"it is Failed \(\w+Failed|FailedJobs\)", message)
@@ -281,14 +205,14 @@ def test_a_failure_says_what_the_script_says(train, given, controller, kind):
     assert message.startswith("AirflowFailException: ")
 
 
-def test_a_failure_says_what_a_pod_says(train, given, controller):
+def test_a_failure_says_what_a_pod_says(train, resource_arguments, controller):
     def play(self, document):
         assert self.run_pod(document) == "Failed"
         self.say(document, conditions(Failed=("FailedJobs", "jobset failed")))
 
     small = {"cpu": "50m", "memory": "64Mi"}
     with controller(TRAIN_JOB, play):
-        run, (message,) = train(TRAIN_JOB, given(TRAIN_JOB, HUNGRY, pod_resources=small))
+        run, (message,) = train(TRAIN_JOB, resource_arguments(TRAIN_JOB, HUNGRY, pod_resources=small))
     print(f"\n[pod] {message}")
     assert run.states == {"train": "failed"}
     assert re.search(r"pod train-\w+-0: container 'node' ran out of memory and was killed \(OOMKilled\)", message)
@@ -296,36 +220,53 @@ def test_a_failure_says_what_a_pod_says(train, given, controller):
 
 @KINDS
 @BOTH
-def test_a_resource_that_somebody_deletes_is_never_a_success(train, given, controller, kind, deferrable):
+def test_a_resource_that_somebody_deletes_is_never_a_success(train, resource_arguments, controller, kind, deferrable):
     def play(self, document):
         self.say(document, running(kind))
         self.delete(document)
 
     with controller(kind, play):
-        run, (message,) = train(kind, given(kind, deferrable=deferrable))
+        run, (message,) = train(kind, resource_arguments(kind, deferrable=deferrable))
     print(f"\n[{kind.kind}: gone] {message}")
     assert run.states == {"train": "failed"}
     assert re.search(rf"AirflowException: {kind.kind} .*: it is gone: it was deleted before it had left", message)
 
 
 @BOTH
-def test_a_resource_that_vanishes_with_its_result_written_is_a_success(train, given, controller, deferrable):
+def test_a_resource_that_vanishes_with_its_result_written_is_a_success(
+    train, resource_arguments, controller, deferrable
+):
     def play(self, document):
         assert self.run_here(document) == 0
         self.delete(document)
 
     with controller(RAY_JOB, play):
-        run, messages = train(RAY_JOB, given(RAY_JOB, deferrable=deferrable))
+        run, messages = train(RAY_JOB, resource_arguments(RAY_JOB, deferrable=deferrable))
     assert run.states == {"train": "success"}, messages
 
 
-def test_a_resource_that_failed_after_the_result_was_sealed_is_a_success(train, given, controller):
+def test_a_resource_may_stay_when_it_has_ended_but_not_when_it_is_given_up(train, resource_arguments, controller):
+    def play(self, document):
+        assert self.run_here(document) == 0
+        self.say(document, complete(RAY_JOB))
+
+    with controller(RAY_JOB, play) as played:
+        run, messages = train(RAY_JOB, resource_arguments(RAY_JOB, keep_resource=True))
+        assert run.states == {"train": "success"}, messages
+        assert len(played.objects()) == 1
+    with controller(TRAIN_JOB) as played:
+        run, messages = train(TRAIN_JOB, resource_arguments(TRAIN_JOB, keep_resource=True, startup_timeout_seconds=1))
+        assert run.states == {"train": "failed"}
+        assert played.objects() == []
+
+
+def test_a_resource_that_failed_after_the_result_was_sealed_is_a_success(train, resource_arguments, controller):
     def play(self, document):
         assert self.run_here(document) == 0
         self.say(document, conditions(Failed=("DeadlineExceeded", "too late")))
 
     with controller(TRAIN_JOB, play):
-        run, messages = train(TRAIN_JOB, given(TRAIN_JOB))
+        run, messages = train(TRAIN_JOB, resource_arguments(TRAIN_JOB))
     assert run.states == {"train": "success"}, messages
 
 
@@ -338,13 +279,15 @@ def test_a_resource_that_failed_after_the_result_was_sealed_is_a_success(train, 
     ],
     ids=["no controller", "TrainJob suspended", "RayJob suspended"],
 )
-def test_what_does_not_start_in_time_is_given_up(train, given, controller, kind, status, deferrable, expected):
+def test_what_does_not_start_in_time_is_given_up(
+    train, resource_arguments, controller, kind, status, deferrable, expected
+):
     def play(self, document):
         if status:
             self.say(document, status)
 
     with controller(kind, play) as played:
-        run, (message,) = train(kind, given(kind, startup_timeout_seconds=2, deferrable=deferrable))
+        run, (message,) = train(kind, resource_arguments(kind, startup_timeout_seconds=2, deferrable=deferrable))
         assert played.objects() == []
     print(f"\n[{kind.kind}: late] {message}")
     assert run.states == {"train": "failed"}
@@ -353,8 +296,8 @@ def test_what_does_not_start_in_time_is_given_up(train, given, controller, kind,
 
 
 @BOTH
-def test_a_task_that_takes_too_long_leaves_no_resource(train, given, controller, deferrable):
-    arguments = given(TRAIN_JOB, deferrable=deferrable, execution_timeout=timedelta(seconds=3))
+def test_a_task_that_takes_too_long_leaves_no_resource(train, resource_arguments, controller, deferrable):
+    arguments = resource_arguments(TRAIN_JOB, deferrable=deferrable, execution_timeout=timedelta(seconds=3))
     with controller(TRAIN_JOB, lambda self, document: self.say(document, running(TRAIN_JOB))) as played:
         run, _ = train(TRAIN_JOB, arguments)
         assert len(played.played) == 1
@@ -392,9 +335,9 @@ def test_a_killed_sleeper_takes_its_resource_with_it_and_a_moved_one_does_not(co
     assert client.get("killed") is None
 
 
-def test_a_field_that_the_definition_does_not_know_is_named(train, given, controller):
+def test_a_field_that_the_definition_does_not_know_is_named(train, resource_arguments, controller):
     with controller(RAY_JOB) as played:
-        _, (message,) = train(RAY_JOB, given(RAY_JOB, spec={"nodePool": "spot"}))
+        _, (message,) = train(RAY_JOB, resource_arguments(RAY_JOB, spec={"nodePool": "spot"}))
         assert played.objects() == []
     print(f"\n[unknown field] {message}")
     assert (
@@ -403,7 +346,7 @@ def test_a_field_that_the_definition_does_not_know_is_named(train, given, contro
     assert message.startswith("AirflowFailException: ")
 
 
-def test_a_cluster_without_the_definition_says_what_to_install(custom, cluster):
+def test_a_cluster_without_the_definition_says_what_to_install(custom_objects, cluster):
     for group, version in (("nobody.example.org", "v1"), (TRAIN_JOB.group, "v7"), (TRAIN_JOB.group, TRAIN_JOB.version)):
         kind = ResourceKind(
             kind="NoJob",
@@ -415,7 +358,7 @@ def test_a_cluster_without_the_definition_says_what_to_install(custom, cluster):
             read=TRAIN_JOB.read,
         )
         with pytest.raises(PermanentAdapterError) as caught:
-            CustomObjectClient(custom, kind, cluster.namespace).list({})
+            CustomObjectClient(custom_objects, kind, cluster.namespace).list({})
         assert str(caught.value) == f"the cluster does not know nojobs.{group}/{version}; install Nobody"
 
 

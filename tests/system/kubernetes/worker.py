@@ -39,9 +39,11 @@ def after(owner: Any, name: str) -> None:
 
 def arrange(kill: str | None) -> None:
     from airflow_mlops.adapters.pods.attempts import TrainingPods
+    from airflow_mlops.adapters.pods.custom_objects import CustomObjectClient
     from airflow_mlops.adapters.pods.jobs import AttemptJob, JobClient
     from airflow_mlops.adapters.pods.kubernetes import PodClient
     from airflow_mlops.container.attempt import AttemptFolder
+    from airflow_mlops.operators.custom_training import CustomTrainingOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator as Operator
 
     places: dict[str, tuple[Callable[[Any, str], None], Any, str]] = {
@@ -59,6 +61,10 @@ def arrange(kill: str | None) -> None:
         "after the job was made": (after, JobClient, "create_job"),
         "when all pods have ended": (before, Operator, "_judge"),
         "after the job was removed": (after, AttemptJob, "remove"),
+        "before the resource is made": (before, CustomObjectClient, "create"),
+        "after the resource was made": (after, CustomObjectClient, "create"),
+        "after the resource was removed": (after, CustomObjectClient, "delete"),
+        "woken by the resource": (before, CustomTrainingOperator, "resume"),
     }
     if kill is not None:
         how, owner, name = places[kill]
