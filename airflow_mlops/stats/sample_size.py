@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from airflow_mlops.stats.interval import normal_quantile
-from airflow_mlops.stats.student import student_quantile
+from airflow_mlops.stats.student import student_quantile, student_upper_tail
 
 __all__ = ["detectable_difference", "size_that_decides"]
 
@@ -36,13 +36,17 @@ def size_that_decides(
     now = _quantile(confidence, size, grouped=grouped)
     wanted = confidence if wanted is None else wanted
     normal = normal_quantile(wanted)
+    if reach == 0 < distance:
+        return size
     if reach * max(1.0, normal / now) >= _FARTHEST * distance:
         return None
-    # The interval reaches quantile * error / root of the size.
     error = reach / now * math.sqrt(size)
 
     def decides(count: int) -> bool:
-        return _quantile(wanted, count, grouped=grouped) * error <= distance * math.sqrt(count) * (1 + 1e-9)
+        # Asks for one tail at the bound, since a quantile would be searched for by many of them.
+        errors = distance * math.sqrt(count) / error * (1 + 1e-9)
+        tail = student_upper_tail(errors, count - 1) if grouped else math.erfc(errors / math.sqrt(2)) / 2
+        return 2 * tail <= 1 - wanted
 
     few, many = size, size
     while not decides(many):

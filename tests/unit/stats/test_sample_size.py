@@ -46,6 +46,11 @@ def test_what_nobody_will_wait_for_has_no_number(distance):
     assert size_that_decides(1000, 0.02, distance, confidence=0.95, grouped=False) is None
 
 
+def test_an_interval_without_width_has_decided():
+    assert size_that_decides(1000, 0.0, 0.01, confidence=0.95, grouped=True) == 1000
+    assert size_that_decides(1000, 0.0, 0.0, confidence=0.95, grouped=True) is None
+
+
 @pytest.mark.parametrize("groups", [None, 8, 30])
 def test_a_difference_as_large_as_the_detectable_one_is_shown_in_four_cases_of_five(groups):
     """Estimates of a truth that lies as far above the bound, 0, as is said to be detectable."""
