@@ -30,6 +30,7 @@ from airflow_mlops.references import ModelRef
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.testing.rollout import ManualClock
+from airflow_mlops.triggers.training_jobs import TrainingJobTrigger
 from tests.helm.engine import Helm, RefusedError
 from tests.system.kubernetes.conftest import TESTBED
 
@@ -346,12 +347,35 @@ def as_worker(site: Site, tmp_path: Path) -> dict[str, Any]:
     return {"config_file": str(config), "pod_template_file": str(template), "artifacts": None}
 
 
+@pytest.fixture
+def as_triggerer(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Give triggers, which get the worker's file by the test's operators, the rights of the triggerer's account."""
+    from airflow.providers.cncf.kubernetes.triggers.pod import KubernetesPodTrigger
+
+    config, seen = account_config(site, "triggerer"), []
+
+    def wrap(cls: Any, use: Callable[[Any], None]) -> None:
+        original = cls.run
+
+        def run(trigger: Any) -> Any:
+            use(trigger)
+            seen.append(cls.__name__)
+            return original(trigger)
+
+        monkeypatch.setattr(cls, "run", run)
+
+    wrap(KubernetesPodTrigger, lambda trigger: setattr(trigger, "config_dict", config))
+    wrap(TrainingJobTrigger, lambda trigger: trigger.cluster.update(config_dict=config))
+    return seen
+
+
 @pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 def test_a_training_runs_with_the_template_and_the_rights_of_the_worker(
-    site: Site, train, arguments, runs, as_worker: dict[str, Any], deferrable: bool
+    site: Site, train, arguments, runs, as_worker: dict[str, Any], as_triggerer: list[str], deferrable: bool
 ) -> None:
     run, messages = train(arguments(CONFINED, **as_worker, deferrable=deferrable, on_finish_action="keep_pod"))
     assert run.states == {"train": "success"}, messages
+    assert as_triggerer == (["KubernetesPodTrigger"] if deferrable else [])
     model = ArtifactStore.from_config().localize(decode(ModelRef, run.xcom("train")["model"]))
     assert json.loads((model / "MLmodel").read_text()) == {
         "user": USER,
@@ -366,9 +390,12 @@ def test_a_training_runs_with_the_template_and_the_rights_of_the_worker(
     assert ran.metadata.labels["app.kubernetes.io/component"] == "trainer"
 
 
-def test_a_training_in_two_pods_needs_no_more_rights(train, arguments, runs, as_worker: dict[str, Any]) -> None:
-    run, messages = train(arguments(CONFINED, **as_worker, parallelism=2))
+def test_a_training_in_two_pods_needs_no_more_rights(
+    train, arguments, runs, as_worker: dict[str, Any], as_triggerer: list[str]
+) -> None:
+    run, messages = train(arguments(CONFINED, **as_worker, parallelism=2, deferrable=True))
     assert run.states == {"train": "success"}, messages
+    assert as_triggerer == ["TrainingJobTrigger"]
     assert len(runs()) == 2
 
 
