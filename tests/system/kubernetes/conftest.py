@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.conftest import Run, airflow_db, artifact_root, run_dag  # noqa: F401 - fixtures
+from tests.airflow.conftest import Run, airflow_db, artifact_root, connection, run_dag  # noqa: F401 - fixtures
 from tests.system.kubernetes.controllers import controller, custom_objects, resource_arguments  # noqa: F401 - fixtures
 from tests.system.trainer_image import trainer_image
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import uuid
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ from airflow_mlops.references import ModelRef
 from airflow_mlops.training.attempts import Action, enter
 from airflow_mlops.training.contract import JobRequest
 from airflow_mlops.training.custom_resource import ResourceKind, lost_fields, resource_name
-from airflow_mlops.training.pods import ATTEMPT_LABEL, JOB_LABEL, TASK_LABEL
+from airflow_mlops.training.pods import ATTEMPT_LABEL, DIRECTORY_ANNOTATION, JOB_LABEL, TASK_LABEL
 from tests.system.kubernetes.controllers import RAY_JOB, TRAIN_JOB, complete, conditions, running
 
 pytestmark = [
@@ -203,6 +204,35 @@ def test_a_failure_says_what_the_script_says(train, resource_arguments, controll
     assert re.search(r"it is Failed \(\w+Failed|FailedJobs\)", message)
     assert "the script failed: ValueError: the learning rate is negative" in message
     assert message.startswith("AirflowFailException: ")
+
+
+@BOTH
+def test_a_completion_is_no_success_if_a_file_is_not_what_was_sealed(train, resource_arguments, controller, deferrable):
+    def play(self, document):
+        assert self.run_here(document) == 0
+        directory = Path(document["metadata"]["annotations"][DIRECTORY_ANNOTATION])
+        (directory / "model" / "weights.txt").write_text("0.6")
+        self.say(document, complete(RAY_JOB))
+
+    with controller(RAY_JOB, play):
+        run, (message,) = train(RAY_JOB, resource_arguments(RAY_JOB, deferrable=deferrable))
+    assert run.states == {"train": "failed"}
+    assert re.search(r"^AirflowFailException: .*model/weights\.txt: digest is sha256:.* the content changed", message)
+
+
+def test_a_connection_leads_to_the_cluster_and_the_namespace(
+    train, resource_arguments, controller, connection, cluster
+):
+    def play(self, document):
+        assert self.run_here(document) == 0
+        self.say(document, complete(TRAIN_JOB))
+
+    extra = {"kube_config_path": cluster.kubeconfig, "namespace": cluster.namespace}
+    connection("training_cluster", conn_type="kubernetes", extra=extra)
+    changes = {"config_file": None, "namespace": None, "kubernetes_conn_id": "training_cluster", "deferrable": True}
+    with controller(TRAIN_JOB, play):
+        run, messages = train(TRAIN_JOB, resource_arguments(TRAIN_JOB, **changes))
+    assert run.states == {"train": "success"}, messages
 
 
 def test_a_failure_says_what_a_pod_says(train, resource_arguments, controller):

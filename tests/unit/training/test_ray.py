@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.training.phase import Cause, PodPhase
@@ -77,12 +79,19 @@ def test_a_status_says_where_the_job_stands(state: tuple[str, str, str]) -> None
     assert (report.trouble and report.trouble.message) == message
 
 
-def test_only_success_in_ray_is_a_success() -> None:
-    assert [state for state, found in STATES.items() if found[0] is P.SUCCEEDED] == [("Complete", "SUCCEEDED", "")]
+WORDS = st.sampled_from([word for state in STATES for word in state]) | st.text()
+
+
+@given(WORDS | st.none(), WORDS | st.none(), WORDS | st.none())
+def test_only_a_complete_success_in_ray_is_a_success(deployment: Any, ray: Any, reason: Any) -> None:
+    status = {"jobDeploymentStatus": deployment, "jobStatus": ray, "reason": reason, "message": None}
+    report = read_ray_job({"metadata": {}, "status": status})
+    assert (report.phase is P.SUCCEEDED) == ((deployment, ray) == ("Complete", "SUCCEEDED"))
+    assert report.phase is not P.FAILED or report.trouble is not None
 
 
 def build(**changes: Any) -> dict[str, Any]:
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "metadata": {"name": "train-1", "labels": {"team": "flights"}, "annotations": {}},
         "workers": 3,
         "ray_version": None,
@@ -93,7 +102,7 @@ def build(**changes: Any) -> dict[str, Any]:
         "artifacts": PodVolume(mount_path="/store", host_path="/srv"),
         "group": 1000,
     }
-    return ray_job(**given | changes)
+    return ray_job(**arguments | changes)
 
 
 def test_head_and_workers_see_the_store_and_only_ray_starts_them() -> None:
