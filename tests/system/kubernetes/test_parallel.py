@@ -133,11 +133,11 @@ def weights_of(result):
 
 
 def nothing_is_left(cluster, leftovers):
-    cluster.wait_empty()
-    deadline = time.monotonic() + 30
-    while leftovers() and time.monotonic() < deadline:
+    """Wait until there are no Jobs and Services, and no pods but those that are being deleted."""
+    deadline = time.monotonic() + 60
+    while left := leftovers() + [one.metadata.name for one in cluster.pods() if not one.metadata.deletion_timestamp]:
+        assert time.monotonic() < deadline, left
         time.sleep(0.2)
-    assert leftovers() == []
 
 
 @BOTH
@@ -195,8 +195,14 @@ def test_pods_that_find_no_node_say_so_and_do_not_stay(train, arguments, cluster
 
 
 def test_a_pod_that_is_deleted_in_the_middle_is_never_a_success(train, arguments, cluster, leftovers, runs):
+    services = []
+
     def delete():
         cluster.wait(lambda pod: len(runs()) == 3)
+        for service in cluster.api.list_namespaced_service(cluster.namespace).items:
+            found = cluster.api.read_namespaced_endpoints(service.metadata.name, cluster.namespace)
+            pods = {address.target_ref.name for part in found.subsets for address in part.addresses}
+            services.append((service.spec.cluster_ip, service.metadata.owner_references[0].kind, pods))
         pod = cluster.wait(lambda pod: pod.status.phase == "Running")
         cluster.api.delete_namespaced_pod(pod.metadata.name, cluster.namespace, grace_period_seconds=0)
 
@@ -208,6 +214,11 @@ def test_a_pod_that_is_deleted_in_the_middle_is_never_a_success(train, arguments
     assert run.states == {"train": "failed"}
     assert re.search(r"rank \d of 3 \(pod .*\): the pod is gone: it was deleted before it had left", message), message
     assert sorted(runs()) == ["0", "1", "2"]
+    ((address, owner, pods),) = services
+    print(f"[service] {address} {owner} {pods}")
+    assert (address, owner) == ("None", "Job")
+    assert pods
+    assert all(pod.startswith("train-") for pod in pods)
     nothing_is_left(cluster, leftovers)
 
 
