@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evaluation.policy import parse_policy
+from airflow_mlops.evidence import Evidence, Origin
 from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.hooks.evaluations import past_gates
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators import ModelGateOperator
+from airflow_mlops.verdict import Verdict
 
 POLICY = {"minimum_rows": {"rows": 500, "positives": 50}, "absolute": [{"metric": "roc_auc", "minimum": 0.6}]}
 STRICTER = "minimum_rows: {rows: 500, positives: 50}\nabsolute:\n  - {metric: roc_auc, minimum: 0.65}\n"
@@ -108,11 +114,11 @@ def test_a_wrong_policy_is_named(backtest):
     assert "policy.absolute[0].minimun: 0.6 is not accepted; expected no such field; did you mean 'minimum'?" in err
 
 
-def test_subjects_of_evidence_are_found_by_their_real_names(artifact_root):
-    from airflow_mlops.evidence import Evidence, Origin
-    from airflow_mlops.verdict import Verdict
-
-    store = ArtifactStore(f"file://{artifact_root}")
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_subjects_of_evidence_are_found_by_their_real_names(artifact_root, kind):
+    attach("memory", fs=MemoryFileSystem())
+    root = f"file://{artifact_root}" if kind == "local" else f"memory://bucket-{uuid.uuid4().hex}/root"
+    store = ArtifactStore(root)
     assert store.evidence_subjects() == ()
     names = ("flights", "a/b: c", "x" * 300)
     for name in names:
@@ -122,6 +128,7 @@ def test_subjects_of_evidence_are_found_by_their_real_names(artifact_root):
         )
         store.write_evidence(document)
     assert store.evidence_subjects() == tuple(sorted(names))
+    assert [one.evidence.subject for one in past_gates(store, "x" * 300)] == ["x" * 300]
 
 
 def _evaluation(path: Path, auc):
