@@ -23,6 +23,7 @@ _OPERATORS = (
     "kubeflow",
     "monitoring",
     "pod_start",
+    "profiling",
     "ray",
     "registry",
     "rollout",

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.image_bills import WriteImageBillOperator
     from airflow_mlops.operators.image_checks import CheckImageOperator
     from airflow_mlops.operators.images import BuildImageOperator
+    from airflow_mlops.operators.kubeflow import TrainWithKubeflowOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
-    from airflow_mlops.operators.kubeflow import TrainWithKubeflowOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
     from airflow_mlops.operators.pod_start import StartWarmPodOperator
+    from airflow_mlops.operators.profiling import ProfileDataOperator
     from airflow_mlops.operators.ray import TrainWithRayOperator
     from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
     from airflow_mlops.operators.rollout import CanaryRolloutOperator
@@ -42,6 +43,7 @@ __all__ = [
     "EvaluateModelOperator",
     "EvaluateOnKubernetesOperator",
     "ModelGateOperator",
+    "ProfileDataOperator",
     "PromoteModelOperator",
     "RegisterModelOperator",
     "RollBackModelOperator",
@@ -71,6 +73,7 @@ _MODULES = {
     "EvaluateModelOperator": "evaluation",
     "EvaluateOnKubernetesOperator": "kubernetes_evaluation",
     "ModelGateOperator": "gate",
+    "ProfileDataOperator": "profiling",
     "PromoteModelOperator": "registry",
     "RegisterModelOperator": "registry",
     "RollBackModelOperator": "registry",
