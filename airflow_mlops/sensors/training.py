@@ -145,6 +145,9 @@ class TrainingSensor(BaseSensorOperator):
             return PokeReturnValue(is_done=True, xcom_value=returned)
         sighting = sighting or Sighting(seen=seen, reports={})
         name, report = sighting.report(decision.attempt)
+        if report.phase is PodPhase.ABSENT and found.problem is not None and not _is_lost(folder, decision.attempt):
+            # Whoever started it has seen it fail and has removed the pod; what the script left still says why.
+            raise found.problem
         raise explain(report, folder, decision.attempt, f"{pods.namespace}/{name}")
 
     def _look_or_sleep(self, context: Context, deadline: float) -> Any:
@@ -237,6 +240,13 @@ def _folder(seen: Seen) -> AttemptFolder:
             f"the pods of attempt {seen.attempt} name {path}, which is not in the artefact store {root}"
         )
     return AttemptFolder(path)
+
+
+def _is_lost(folder: AttemptFolder, attempt: str) -> bool:
+    from airflow_mlops.container.outcome import outcome
+    from airflow_mlops.training.ports import JobPhase
+
+    return outcome(folder.directory(attempt), running=False).phase is JobPhase.LOST
 
 
 def _attempts(folder: AttemptFolder, sighting: Sighting | None) -> Sequence[Attempt]:

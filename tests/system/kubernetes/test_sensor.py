@@ -96,7 +96,7 @@ class Training:
 
     def run_here(self):
         """Do what the pod pretends to do."""
-        subprocess.run([sys.executable, *self.command[1:]], check=True, capture_output=True, cwd=self.folder.path)
+        subprocess.run([sys.executable, *self.command[1:]], check=False, capture_output=True, cwd=self.folder.path)
 
     def delete(self, name):
         self.cluster.api.delete_namespaced_pod(name, self.cluster.namespace, grace_period_seconds=0)
@@ -200,6 +200,16 @@ def test_a_pod_that_vanishes_after_it_was_seen_does_not_matter_if_its_result_is_
     run, messages = wait(mode)
     assert run.states == {"wait": "success"}, messages
     assert run.xcom("wait")["job_uri"] == f"file://{other.folder.directory('a1').path}"
+
+
+@BOTH
+def test_a_pod_that_is_removed_after_its_script_failed_still_says_why(wait, training, once_seen, mode):
+    other = training(RAISING)
+    name = other.start(pretend=True)
+    once_seen(lambda: (other.run_here(), other.delete(name)))
+    run, (message,) = wait(mode)
+    assert run.states == {"wait": "failed"}
+    assert message.startswith("AirflowFailException: the script failed: ValueError: the learning rate is negative")
 
 
 @BOTH
