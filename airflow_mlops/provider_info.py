@@ -30,7 +30,6 @@ _OPERATORS = (
     "serving",
     "training",
     "validation",
-    "warm_pod",
     "warm_step",
 )
 
