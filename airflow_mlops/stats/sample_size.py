@@ -36,11 +36,11 @@ def size_that_decides(
     now = _quantile(confidence, size, grouped=grouped)
     wanted = confidence if wanted is None else wanted
     normal = normal_quantile(wanted)
-    if reach == 0 < distance:
-        return size
     if reach * max(1.0, normal / now) >= _FARTHEST * distance:
         return None
     error = reach / now * math.sqrt(size)
+    if error == 0:
+        return size
 
     def decides(count: int) -> bool:
         # Asks for one tail at the bound, since a quantile would be searched for by many of them.

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from airflow_mlops.codec import decode, encode
+from airflow_mlops.evaluation.backtest import PastGate, replay
 from airflow_mlops.evaluation.gate import judge
 from airflow_mlops.evaluation.metrics import METRICS
 from airflow_mlops.evaluation.policy import parse_policy
@@ -19,6 +20,7 @@ from airflow_mlops.evaluation.report import (
     Reference,
     SliceReport,
 )
+from airflow_mlops.evidence import Evidence, Origin
 from airflow_mlops.verdict import Verdict, combine
 
 NUMBERS = st.floats(-1, 1, allow_nan=False)
@@ -211,3 +213,23 @@ def test_every_judgement_has_a_reason_and_survives_the_codec(report, policy):
         assert decode(type(check), encode(check)) == check
     assert decode(EvaluationReport, encode(report)) == report
     assert parse_policy(encode(policy)) == policy
+
+
+@patient
+@given(reports(), policies(), policies())
+def test_a_replay_by_the_same_policy_changes_nothing_and_by_another_it_is_that_ones_verdict(report, policy, other):
+    checks = judge(report, policy)
+    evidence = Evidence(
+        decision="gate",
+        subject="flights",
+        verdict=combine(checks),
+        checks=checks,
+        origin=Origin(dag_id="d", run_id="r", task_id="t", try_number=1),
+        decided_at=1.0,
+        policy=encode(policy),
+    )
+    past = PastGate(evidence=decode(Evidence, encode(evidence)), report=decode(EvaluationReport, encode(report)))
+    same, changed_policy = replay(past, parse_policy(past.evidence.policy)), replay(past, other)
+    assert (same.changes, same.flips, same.why) == (False, False, ())
+    assert changed_policy.would_be is combine(judge(report, other))
+    assert bool(changed_policy.why) is changed_policy.changes

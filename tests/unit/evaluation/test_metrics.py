@@ -8,10 +8,13 @@ import pytest
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.evaluation.evaluate import build_report
+from airflow_mlops.evaluation.gate import judge
 from airflow_mlops.evaluation.metrics import METRICS, Scored, compare, measure
+from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import EvaluationReport, parse_report
 from airflow_mlops.evaluation.spec import EvaluationSpec
 from airflow_mlops.exceptions import ContractError, SpecificationError
+from airflow_mlops.verdict import Verdict
 
 np = pytest.importorskip("numpy")
 pytest.importorskip("scipy")
@@ -110,6 +113,35 @@ def test_report_holds_slices_and_the_reference_by_day_and_survives_a_file():
     assert sum(day.label_sum for day in reference.by_day) == labels.sum()
     assert sum(day.brier_sum for day in reference.by_day) / 2000 == pytest.approx(reference.brier)
     assert reference.mean_prediction == pytest.approx(scores.mean())
+
+
+def test_a_slice_says_over_how_many_days_it_spreads_and_why_a_number_is_missing():
+    labels, days, scores, origins = rows()
+    origins[np.isin(days, ["2013-04-01", "2013-04-02", "2013-04-03"])] = "SEA"
+    labels[origins == "SEA"] = 0
+    spec = EvaluationSpec(target="late", slices=("origin",), minimum_slice_rows=100)
+    report = build_report(
+        spec, labels=labels, days=days, candidate=scores, champion=scores**1.1, slices={"origin": origins}
+    )
+    parts = {part.value: part for part in report.slices}
+    assert (parts["SEA"].candidate.days, parts["EWR"].candidate.days, report.candidate.days) == (3, 27, 30)
+    assert "roc_auc" not in parts["SEA"].differences
+    assert "each at least once" in parts["SEA"].undiffered["roc_auc"]
+
+
+def test_a_candidate_that_is_bad_in_one_slice_only_is_stopped_there():
+    labels, days, scores, _ = rows(20_000)
+    origins = np.random.default_rng(4).choice([f"A{number:02d}" for number in range(10)], len(labels))
+    candidate = np.where(origins == "A03", 1 - scores, scores)
+    spec = EvaluationSpec(target="late", slices=("origin",))
+    report = build_report(
+        spec, labels=labels, days=days, candidate=candidate, champion=scores, slices={"origin": origins}
+    )
+    policy = parse_policy({"slices": [{"metric": "brier", "margin": 0.02}]})
+    verdicts = {check.name: check.verdict for check in judge(report, policy) if "[origin=" in check.name}
+    assert verdicts.pop("brier.non_inferiority[origin=A03]") is Verdict.FAIL
+    assert set(verdicts.values()) == {Verdict.PASS}
+    assert len(verdicts) == 9
 
 
 def test_report_without_a_champion_has_no_differences():
