@@ -20,6 +20,7 @@ from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.custom_watch import Submission, Watched, decoded, patiently
+from airflow_mlops.operators.log_lines import LogLines
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.tracking import begin_run, end_run
@@ -31,8 +32,6 @@ from airflow_mlops.training.pods import ATTEMPT_LABEL, DIRECTORY_ANNOTATION, JOB
 from airflow_mlops.triggers.events import from_payload
 
 __all__ = ["CustomTrainingOperator"]
-
-_LOG_LINES = 1000
 
 
 class CustomTrainingOperator(MLOpsOperator):
@@ -152,16 +151,18 @@ class CustomTrainingOperator(MLOpsOperator):
         watched, hook = self._seen(), self._access().hook()
         objects, _ = self._clients(hook, watched.namespace)
         name, told = self._name(watched), ""
+        lines = LogLines(AttemptFolder(Path(watched.folder)).directory(watched.attempt).log, 0)
         while True:
             found = patiently(lambda: objects.get(name), self.poll_interval)
             report = self.resource_kind.report(found)
             waited = age_seconds(found, datetime.now(tz=UTC)) if found is not None else 0.0
             if not report.phase.is_live:
-                return self._conclude(hook, report, remove=not self.keep_resource)
+                return self._conclude(hook, report, lines, remove=not self.keep_resource)
             trouble = self._impatience(report, waited, watched)
             if trouble is not None:
                 # What nobody follows any more must not begin, or end, later.
-                return self._conclude(hook, replace(report, phase=PodPhase.FAILED, trouble=trouble), remove=True)
+                report = replace(report, phase=PodPhase.FAILED, trouble=trouble)
+                return self._conclude(hook, report, lines, remove=True)
             state = f"{report.phase.value}: {report.trouble.message}" if report.trouble else report.phase.value
             if state != told:
                 self.log.info("%s %s/%s is %s", self.resource_kind.kind, watched.namespace, name, state)
@@ -169,7 +170,12 @@ class CustomTrainingOperator(MLOpsOperator):
             if self.deferrable:
                 limit = self.startup_timeout_seconds
                 self._sleep(context, None if limit is None else time.time() + limit - waited)
+            self._show(lines)
             time.sleep(self.poll_interval)
+
+    def _show(self, lines: LogLines, *, last: bool = False) -> None:
+        for line in lines.new(last=last):
+            self.log.info("%s", line)
 
     def _sleep(self, context: Context, start_deadline: float | None) -> None:
         from airflow_mlops.triggers.training import CustomResourceTrigger
@@ -191,7 +197,7 @@ class CustomTrainingOperator(MLOpsOperator):
             method_name="resume",
         )
 
-    def _conclude(self, hook: Any, report: PodReport, *, remove: bool) -> dict[str, Any]:
+    def _conclude(self, hook: Any, report: PodReport, lines: LogLines, *, remove: bool) -> dict[str, Any]:
         """Return the verified result or say why there is none; may be repeated."""
         from airflow_mlops.adapters.pods.attempts import examine
         from airflow_mlops.adapters.pods.custom_attempts import explain_resource, read_pods, wait_for_pods
@@ -206,8 +212,7 @@ class CustomTrainingOperator(MLOpsOperator):
             if remove:
                 objects.delete(name)
             wait_for_pods(pods, self.resource_kind.container, labels)
-        for line in folder.directory(watched.attempt).log_tail(_LOG_LINES).splitlines():
-            self.log.info("%s", line)
+        self._show(lines, last=True)
         found = examine(folder, watched.attempt)
         verified = found.result if found.output is Output.VERIFIED else None
         end_run(self.mlflow_conn_id, watched.run_id, "FAILED" if verified is None else "FINISHED")

@@ -19,6 +19,7 @@ from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.names import safe_name
 from airflow_mlops.hooks.transfer import local_path
 from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.log_lines import LogLines
 from airflow_mlops.references import DatasetRef, ModelRef
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class LocalJobOperator(MLOpsOperator):
         # An attempt that is recorded already was begun by an earlier try; a new one records itself in a moment.
         offset = found.log_offset if found else size
         self.log.info("%s job %s", "Found" if found else "Started", directory)
-        lines = _Lines(job.log, offset)
+        lines = LogLines(job.log, offset)
         deadline = (found.started_at if found else time.time()) + self.timeout_seconds
         while True:
             phase = runner.phase(directory)
@@ -113,28 +114,6 @@ class LocalJobOperator(MLOpsOperator):
                     f"last lines of {job.log}:\n{job.log_tail()}"
                 )
             time.sleep(_LOOK_SECONDS)
-
-
-class _Lines:
-    """Reads the lines that were appended to a file."""
-
-    def __init__(self, path: Path, offset: int) -> None:
-        self._path, self._offset, self._rest = path, offset, b""
-
-    def new(self, *, last: bool) -> Sequence[str]:
-        """Return the complete lines since the last call; with ``last``, an incomplete one too."""
-        if not self._path.exists():
-            return ()
-        with self._path.open("rb") as stream:
-            stream.seek(self._offset)
-            content = stream.read()
-        self._offset += len(content)
-        lines = (self._rest + content).split(b"\n")
-        self._rest = lines.pop()
-        if last and self._rest:
-            lines.append(self._rest)
-            self._rest = b""
-        return [line.decode(errors="replace") for line in lines]
 
 
 def dataset_refs(store: ArtifactStore, given: Any, *, where: str) -> tuple[DatasetRef, ...]:
