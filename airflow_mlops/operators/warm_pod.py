@@ -34,13 +34,15 @@ class WarmPod(TaskGroup):
     new pod. Steps that hand files on in the pod's own file system must then be cleared together.
 
     Tasks that are no steps may stand in the group, too. Steps run at the same time if nothing orders them, and share
-    the pod's resources.
+    the pod's resources. Airflow wants the trigger rule ``all_success`` of whatever comes right after a setup, and so of
+    every step.
 
     :param group_id: name of the group
     :param kubernetes_conn_id: connection to the cluster
     :param in_cluster: whether the worker's own service account is used
     :param config_file: path of a kubeconfig
     :param cluster_context: which context of it
+    :param default_args: arguments of all tasks of the group, the pod's own included
     :param tooltip: for people
     :param start: arguments of :class:`~airflow_mlops.operators.pod_start.StartWarmPodOperator`
     """
@@ -53,10 +55,15 @@ class WarmPod(TaskGroup):
         in_cluster: bool | None = None,
         config_file: str | None = None,
         cluster_context: str | None = None,
+        default_args: Mapping[str, Any] | None = None,
         tooltip: str = "",
         **start: Any,
     ) -> None:
-        super().__init__(group_id=group_id, tooltip=tooltip)
+        super().__init__(
+            group_id=group_id,
+            default_args=dict(default_args or {}),  # type: ignore[arg-type]
+            tooltip=tooltip,
+        )
         self._cluster: dict[str, Any] = {
             "kubernetes_conn_id": kubernetes_conn_id,
             "in_cluster": in_cluster,
