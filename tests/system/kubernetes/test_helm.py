@@ -480,7 +480,7 @@ def test_a_release_lives_and_leaves_nothing(own_site: Site, image: str, tmp_path
         )
 
     before = site.names()
-    installed = site.helm.install(RELEASE, values("3"), wait="watcher", timeout=60)
+    installed = site.helm.install(RELEASE, values("3"), wait="watcher", timeout=120)
     assert installed["status"] == "deployed"
     assert site.ask("flights-v3", "/v2/health/ready") == {
         "path": "/v2/health/ready",
@@ -496,7 +496,7 @@ def test_a_release_lives_and_leaves_nothing(own_site: Site, image: str, tmp_path
     assert f"poddisruptionbudgets/{RELEASE}-flights-v3" in made
     first = site.server_pods()
 
-    site.helm.upgrade(RELEASE, values("3", "4"), wait="watcher", timeout=60)
+    site.helm.upgrade(RELEASE, values("3", "4"), wait="watcher", timeout=120)
     assert site.ask("flights-v4")["version"] == "4"
     # Another version beside it is no reason to restart the first.
     assert first.items() < site.server_pods().items()
@@ -507,13 +507,13 @@ def test_a_release_lives_and_leaves_nothing(own_site: Site, image: str, tmp_path
     assert site.ask("flights-v3")["version"] == "3"
     assert first.items() <= site.server_pods().items()
 
-    site.helm.rollback(RELEASE, version=1, wait="watcher", timeout=60)
+    site.helm.rollback(RELEASE, version=1, wait="watcher", timeout=120)
     assert wait(lambda: site.server_pods() == first), site.server_pods()
     assert [revision["status"] for revision in site.helm.history(RELEASE)] == [
         *("superseded", "superseded", "failed", "deployed"),
     ]
 
-    site.helm.uninstall(RELEASE, wait="watcher", timeout=60)
+    site.helm.uninstall(RELEASE, wait="watcher", timeout=120)
     assert wait(lambda: site.names() == before), site.names() ^ before
     assert (model / "MLmodel").is_file()
 
