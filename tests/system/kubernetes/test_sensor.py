@@ -183,6 +183,14 @@ def test_a_training_that_begins_later_is_found_and_its_verified_model_returned(w
     assert run.xcom("wait", key="model") == returned["model"]
 
 
+def test_what_another_task_trained_is_found_by_that_tasks_name_and_returned_as_it_was(wait, train, arguments):
+    trained, messages = train(arguments(on_finish_action="keep_pod"))
+    assert trained.states == {"train": "success"}, messages
+    run, messages = wait("deferrable", job=f"{trained.dag_run.dag_id}/{trained.run_id}/train")
+    assert run.states == {"wait": "success"}, messages
+    assert run.xcom("wait") == trained.xcom("train")
+
+
 @BOTH
 def test_a_failed_training_fails_the_sensor_with_the_trainings_own_message(wait, training, mode):
     training(RAISING).start()
