@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
+from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.references import DatasetRef
@@ -30,8 +33,8 @@ class ProfileDataOperator(MLOpsOperator):
     themselves need not be kept. The same data give the same document. A suite of rules that these data keep is
     written beside it as YAML, a draft for a person to edit.
 
-    Returns ``profile_uri``, ``profile_digest``, ``suite_uri`` (None where no suite was asked for), ``rows``,
-    ``columns`` (their number) and ``dataset``.
+    Returns ``profile_uri``, ``profile_digest``, ``suite_uri`` (None where no suite was asked for), ``report_uri``,
+    ``rows``, ``columns`` (their number) and ``dataset``.
 
     :param dataset: encoded :class:`~airflow_mlops.references.DatasetRef`, as :class:`SnapshotDatasetOperator` returns
         it (templated)
@@ -42,6 +45,7 @@ class ProfileDataOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("dataset", "model_version", "suite_name")
+    operator_extra_links = (ReportLink(),)
     ui_color = "#fff3e0"
 
     def __init__(
@@ -62,7 +66,6 @@ class ProfileDataOperator(MLOpsOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Profile the dataset and keep the documents."""
-        del context
         number = isinstance(self.top_values, int) and not isinstance(self.top_values, bool)
         if not number or not 0 <= self.top_values <= _MOST_TOP_VALUES:
             raise SpecificationError("top_values", self.top_values, f"a whole number from 0 to {_MOST_TOP_VALUES}")
@@ -72,12 +75,15 @@ class ProfileDataOperator(MLOpsOperator):
         folder = ("profiles", dataset.digest.removeprefix("sha256:"))
         name = profile.digest.removeprefix("sha256:")[:16]
         profile_uri = store.write_json(profile, *folder, f"profile-{name}.json")
-        suite_uri = self._suggest(store, profile, *folder, f"suite-{name}.yaml") if self.suite_name else None
+        text = self._suggest(profile) if self.suite_name else None
+        suite_uri = None if text is None else store.write_bytes(text.encode(), *folder, f"suite-{name}.yaml")
+        report_uri = self._report(context, store, dataset, profile, text)
         self.log.info("%s: %s rows, %s columns", profile_uri, f"{profile.rows:,}", len(profile.columns))
         return {
             "profile_uri": profile_uri,
             "profile_digest": profile.digest,
             "suite_uri": suite_uri,
+            "report_uri": report_uri,
             "rows": profile.rows,
             "columns": len(profile.columns),
             "dataset": encode(dataset),
@@ -97,8 +103,17 @@ class ProfileDataOperator(MLOpsOperator):
             datasets=(dataset.digest,), rows=dataset.rows, columns=columns, model_version=self.model_version or None
         )
 
-    def _suggest(self, store: ArtifactStore, profile: DatasetProfile, *parts: str) -> str:
+    def _suggest(self, profile: DatasetProfile) -> str:
         from airflow_mlops.validation.suggestion import suggest_suite, suite_text
 
-        suite = suggest_suite(profile, name=str(self.suite_name))
-        return store.write_bytes(suite_text(suite, profile).encode(), *parts)
+        return suite_text(suggest_suite(profile, name=str(self.suite_name)), profile)
+
+    @staticmethod
+    def _report(
+        context: Context, store: ArtifactStore, dataset: DatasetRef, profile: DatasetProfile, text: str | None
+    ) -> str:
+        from airflow_mlops.validation.profile_html import render_profile
+
+        now = datetime.fromtimestamp(SystemClock().now(), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        page = render_profile(profile, dataset=dataset, suite_text=text, profiled_at=now)
+        return publish_report(context, store, "profile", page)

@@ -50,11 +50,14 @@ def test_profile_and_suggested_suite_lie_in_the_store(keep, artifact_root):
     assert store.read_bytes(found["suite_uri"]).startswith(b"# Suggested from 300 rows")
     assert run.xcom("validate")["verdict"] == "pass"
     assert len(json.dumps(found)) < 2000
+    assert profile.digest in store.read_bytes(found["report_uri"]).decode()
+    assert run.xcom("profile", "_link_ReportLink").endswith("/profile/-1/profile")
 
 
 def test_the_same_rows_give_the_same_profile(keep):
     one, other = keep().xcom("profile"), keep().xcom("profile")
 
+    one.pop("report_uri"), other.pop("report_uri")
     assert one == other
 
 
