@@ -76,11 +76,13 @@ def _facts(found: ColumnProfile) -> dict[str, str]:
 
 
 def _bars(ranks: RankSummary) -> list[float]:
-    """Heights between 0 and 1 of bars of equal width over the middle 98 % of the rows."""
+    """Heights between 0 and 1 of at most 40 bars of equal width over the middle 98 % of the rows."""
     low, high = ranks.quantile(0.01), ranks.quantile(0.99)
     if low >= high:
         return []
-    edges = [low + (high - low) * number / _BARS for number in range(1, _BARS)] + [high]
+    # No more bars than points, or a few whole numbers would look like a comb.
+    count = min(_BARS, len(ranks.values))
+    edges = [*(low + (high - low) * number / count for number in range(1, count)), high]
     reached = [0, *(ranks.rank(edge) for edge in edges)]
     heights = [after - before for before, after in pairwise(reached)]
     return [round(height / max(heights), 4) for height in heights]

@@ -12,6 +12,7 @@ import airflow_mlops
 HEAVY = (
     "numpy",
     "pandas",
+    "pandera",
     "scipy",
     "sklearn",
     "great_expectations",

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import uuid
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_mlops.codec import decode
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.operators.datasets import SnapshotDatasetOperator
 from airflow_mlops.operators.validation import ValidateDataOperator
+from airflow_mlops.references import DatasetRef
 
 pytest.importorskip("great_expectations")
 pd = pytest.importorskip("pandas")
@@ -317,6 +322,27 @@ def test_what_cannot_be_mended_by_setting_rows_aside_fails(quarantine, capsys, f
 
     assert (run.states["validate"], run.states["again"]) == ("failed", "upstream_failed")
     assert said in "".join(capsys.readouterr())
+
+
+def test_good_and_bad_rows_may_lie_in_an_object_store(run_dag, tmp_path, monkeypatch):
+    attach("memory", fs=MemoryFileSystem())
+    root = f"memory://bucket-{uuid.uuid4().hex}/root"
+    monkeypatch.setenv("AIRFLOW__MLOPS__ARTIFACT_ROOT", root)
+    for part in range(2):
+        (tmp_path / "in" / f"day={part}").mkdir(parents=True)
+        spoilt().iloc[part * 100 : part * 100 + 100].to_parquet(tmp_path / "in" / f"day={part}" / "part.parquet")
+    with DAG("remote", schedule=None) as dag:
+        taken = SnapshotDatasetOperator(task_id="snapshot", uri=str(tmp_path / "in"))
+        ValidateDataOperator(
+            task_id="validate", dataset=taken.output, suite={**SUITE, "backend": "pandera"}, on_fail="quarantine"
+        )
+
+    found, store = run_dag(dag).xcom("validate"), ArtifactStore(root)
+
+    good, bad = (decode(DatasetRef, one) for one in (found["dataset"], found["quarantine"]["bad"]))
+    assert good.uri.startswith(root)
+    assert (good.rows, bad.rows, found["quarantine"]["verdict"]) == (196, 4, "pass")
+    assert [len(pd.read_parquet(store.localize(one))) for one in (good, bad)] == [196, 4]
 
 
 # ---- pandera
