@@ -245,7 +245,7 @@ def test_failing_steps_say_what_happened_and_the_pod_is_removed(run_group, step_
         assert run.xcom(task) is None
     assert run.states["warm.stop_warm_pod"] == "success"
     assert len(made()) == 1
-    cluster.wait_empty()
+    assert_ending(cluster)
 
 
 def test_a_pod_that_is_deleted_in_the_middle_is_never_a_success(run_group, step_script, parameters, cluster, runs):
