@@ -37,7 +37,7 @@ BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferr
 
 #: Logistic regression by gradient steps over all rows, of which each rank reads its share.
 LOGISTIC = """
-    import csv, json, math
+    import csv, json, math, os, time
     from airflow_mlops.container import training_job
     with training_job() as job:
         with open(job.parameters["runs"], "a") as runs:
@@ -47,6 +47,8 @@ LOGISTIC = """
             rows = [[float(value) for value in row] for row in csv.reader(stream)][job.rank :: job.world_size]
         print(f"rank {job.rank} has {len(rows)} rows", flush=True)
         (count,) = job.all_reduce([len(rows)])
+        while not os.path.exists(job.parameters.get("go", "/")):
+            time.sleep(0.1)
         weights = [0.0, 0.0, 0.0]
         for _ in range(60):
             gradient = [0.0, 0.0, 0.0]
@@ -132,6 +134,19 @@ def weights_of(result):
     return json.loads((model / "weights.json").read_text())
 
 
+def _services(cluster, seconds=30):
+    """Return address, owner's kind and pods of each Service, once it knows its pods."""
+    found = []
+    for service in cluster.api.list_namespaced_service(cluster.namespace).items:
+        pods, deadline = set(), time.monotonic() + seconds
+        while not pods and time.monotonic() < deadline:
+            parts = cluster.api.read_namespaced_endpoints(service.metadata.name, cluster.namespace).subsets or ()
+            pods = {one.target_ref.name for part in parts for one in (part.addresses or part.not_ready_addresses or ())}
+            time.sleep(0.2)
+        found.append((service.spec.cluster_ip, service.metadata.owner_references[0].kind, pods))
+    return found
+
+
 def nothing_is_left(cluster, leftovers):
     """Wait until there are no Jobs and Services, and no pods but those that are being deleted."""
     deadline = time.monotonic() + 60
@@ -141,8 +156,9 @@ def nothing_is_left(cluster, leftovers):
 
 
 @BOTH
-def test_three_pods_learn_what_one_learns(train, arguments, points, cluster, leftovers, runs, deferrable, caplog):
-    given = arguments(LOGISTIC, datasets=points, deferrable=deferrable)
+def test_three_pods_learn_what_one_learns(train, arguments, points, cluster, leftovers, runs, deferrable):
+    # In between, the sleeping task wakes to show the log.
+    given = arguments(LOGISTIC, datasets=points, deferrable=deferrable, logging_interval=1)
     found = {}
     for many in (1, 3):
         run, messages = train(given | {"parallelism": many} | NETWORK)
@@ -199,10 +215,7 @@ def test_a_pod_that_is_deleted_in_the_middle_is_never_a_success(train, arguments
 
     def delete():
         cluster.wait(lambda pod: len(runs()) == 3)
-        for service in cluster.api.list_namespaced_service(cluster.namespace).items:
-            found = cluster.api.read_namespaced_endpoints(service.metadata.name, cluster.namespace)
-            pods = {address.target_ref.name for part in found.subsets for address in part.addresses}
-            services.append((service.spec.cluster_ip, service.metadata.owner_references[0].kind, pods))
+        services.extend(_services(cluster))
         pod = cluster.wait(lambda pod: pod.status.phase == "Running")
         cluster.api.delete_namespaced_pod(pod.metadata.name, cluster.namespace, grace_period_seconds=0)
 
@@ -269,11 +282,29 @@ def test_a_try_after_a_killed_one_follows_the_same_job(
     cluster,
     leftovers,
     runs,
+    artifact_root,
+    tmp_path,
     place,
 ):
-    operator = arguments(LOGISTIC, datasets=points, **NETWORK, parallelism=3)
+    go, log = artifact_root / "go", tmp_path / "worker.log"
+    operator = arguments(LOGISTIC, datasets=points, **NETWORK, parallelism=3, parameters={"go": str(go)})
+
+    def let_go_when_followed():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and "its pod is under way" not in log.read_text():
+            time.sleep(0.1)
+        go.touch()
+
+    if place != "after the job was made":
+        go.touch()
     killed(work(operator, kill=place))
+    thread = threading.Thread(target=let_go_when_followed)
+    if not go.exists():
+        thread.start()
     again = result_of(work(operator))
+    if thread.ident is not None:
+        thread.join()
+        assert "its pod is under way" in log.read_text()
     assert again["state"] == "success", again["messages"]
     assert sorted(runs()) == ["0", "1", "2"]
     nothing_is_left(cluster, leftovers)
