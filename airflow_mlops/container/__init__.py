@@ -7,6 +7,9 @@ Training scripts need three lines:
     with training_job() as job:
         model = fit(job.paths("train"), **job.parameters)
         job.finish(metrics={"roc_auc": 0.7}, artifacts={"model": "model"})
+
+Where several pods do the training, each is told by ``job.rank`` of ``job.world_size``; ``job.all_reduce`` adds up what
+they have, and only rank 0 must finish.
 """
 
 from __future__ import annotations
