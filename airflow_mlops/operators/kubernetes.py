@@ -27,7 +27,7 @@ from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_ranks import ParallelTraining
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
-from airflow_mlops.operators.pod_watch import PodWatch
+from airflow_mlops.operators.pod_watch import PodWatch, join_group
 from airflow_mlops.training.attempts import Action, Decision, Output, enter
 from airflow_mlops.training.contract import JobResult, Kind, Tracking
 from airflow_mlops.training.phase import Cause, PodPhase, PodReport, read_pod
@@ -187,7 +187,11 @@ class TrainOnKubernetesOperator(ParallelTraining):
             self.full_pod_spec = PodGenerator.reconcile_pods(base, addition) if base else addition
             self.name = self._pod_name(self._training.folder, attempt_name(context))
             self.random_name_suffix = False
-        return super().build_pod_request_obj(context, dry_run=dry_run)
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        if self._training is not None:
+            # Only now: merging replaces a security context, and the pod template's is the user's confinement.
+            join_group(pod, self._training.folder.open())
+        return pod
 
     def get_or_create_pod(self, pod_request_obj: Any, context: Context) -> Any:
         """Find out what this try has to do, and do it; never more than one pod for one attempt."""
@@ -272,7 +276,7 @@ class TrainOnKubernetesOperator(ParallelTraining):
             annotations={DIRECTORY_ANNOTATION: directory},
             resources=_value(PodResources, self.pod_resources) or PodResources(),
             artifacts=_value(PodVolume, self.artifacts),
-            group=training.folder.open(),
+            group=None,
         )
 
     def _pod_name(self, folder: AttemptFolder, attempt: str) -> str:

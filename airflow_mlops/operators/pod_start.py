@@ -19,6 +19,7 @@ from airflow_mlops.exceptions import MLOpsError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.transfer import local_path
 from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.pod_watch import join_group
 from airflow_mlops.training.pods import PodResources, PodVolume, label_value, pod_name, pod_overlay
 from airflow_mlops.training.warm import WarmPodRef
 
@@ -88,15 +89,18 @@ class StartWarmPodOperator(KubernetesPodOperator):
 
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> Any:
         """Add what makes a pod wait to the user's pod; the pod operator then merges and mutates as it always does."""
-        if context is not None:
-            who = origin(context)
-            parts = (who.dag_id, who.run_id, who.task_id, str(who.map_index))
-            addition = PodGenerator.deserialize_model_dict(self._overlay(parts))
-            base = self.full_pod_spec
-            self.full_pod_spec = PodGenerator.reconcile_pods(base, addition) if base else addition
-            self.name = pod_name(self.task_id, ArtifactStore.from_config().uri("jobs", *parts))
-            self.random_name_suffix = False
-        return super().build_pod_request_obj(context, dry_run=dry_run)
+        if context is None:
+            return super().build_pod_request_obj(context, dry_run=dry_run)
+        who = origin(context)
+        parts = (who.dag_id, who.run_id, who.task_id, str(who.map_index))
+        addition = PodGenerator.deserialize_model_dict(self._overlay(parts))
+        base = self.full_pod_spec
+        self.full_pod_spec = PodGenerator.reconcile_pods(base, addition) if base else addition
+        self.name = pod_name(self.task_id, ArtifactStore.from_config().uri("jobs", *parts))
+        self.random_name_suffix = False
+        pod = super().build_pod_request_obj(context, dry_run=dry_run)
+        join_group(pod, self._folder(parts).open())
+        return pod
 
     def _start(self, context: Context) -> WarmPodRef:
         lifetime = self.active_deadline_seconds
@@ -135,7 +139,7 @@ class StartWarmPodOperator(KubernetesPodOperator):
         except MLOpsError as error:
             self.log.warning("Pod %s/%s stays until its deadline: %s", ref.namespace, ref.name, error)
 
-    def _overlay(self, parts: tuple[str, ...]) -> dict[str, Any]:
+    def _folder(self, parts: tuple[str, ...]) -> AttemptFolder:
         store = ArtifactStore.from_config()
         path = local_path(store.uri("jobs", *parts))
         if path is None:
@@ -144,14 +148,17 @@ class StartWarmPodOperator(KubernetesPodOperator):
                 str(store.root),
                 "a folder (file://…) that is a volume of the worker and of the pod; a bucket can be mounted as one",
             )
+        return AttemptFolder(Path(path))
+
+    def _overlay(self, parts: tuple[str, ...]) -> dict[str, Any]:
         return pod_overlay(
             container=self.base_container_name,
             command=idle_command(self.python),
-            labels={_WARM_POD_LABEL: label_value(store.uri(), *parts)},
+            labels={_WARM_POD_LABEL: label_value(ArtifactStore.from_config().uri(), *parts)},
             annotations={},
             resources=_value(PodResources, self.pod_resources) or PodResources(),
             artifacts=_value(PodVolume, self.artifacts),
-            group=AttemptFolder(Path(path)).open(),
+            group=None,
         )
 
 

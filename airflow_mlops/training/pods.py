@@ -198,13 +198,14 @@ def pod_overlay(
     annotations: Mapping[str, str],
     resources: PodResources,
     artifacts: PodVolume | None,
-    group: int,
+    group: int | None,
 ) -> dict[str, Any]:
     """Return what this training adds to the user's pod.
 
     :param container: name of the container that trains
     :param artifacts: the artefact store as a volume, None where the user's pod has it already
-    :param group: group of the job's folder, so that a pod of any user may write its result
+    :param group: group of the job's folder, so that a pod of any user may write its result; None where it is added to
+        the security context of the user's pod
     """
     volumes = [*([artifacts] if artifacts else []), *resources.volumes]
     named = [(f"mlops-{position}", volume) for position, volume in enumerate(volumes)]
@@ -216,13 +217,15 @@ def pod_overlay(
     main: dict[str, Any] = {
         "name": container,
         "command": list(command),
-        "resources": resources.requirements,
         "volumeMounts": mounts,
         "env": [
             {"name": one.variable, "valueFrom": {"secretKeyRef": {"name": one.secret, "key": one.key}}}
             for one in resources.secrets
         ],
     }
+    if any(resources.requirements.values()):
+        # An empty one would take the place of what the user's pod template says.
+        main["resources"] = resources.requirements
     spec: dict[str, Any] = {
         "containers": [main],
         "volumes": sources,
@@ -230,7 +233,7 @@ def pod_overlay(
         "tolerations": [dict(one) for one in resources.tolerations],
         "priorityClassName": resources.priority_class,
         "serviceAccountName": resources.service_account,
-        "securityContext": {"supplementalGroups": [group]},
+        "securityContext": {} if group is None else {"supplementalGroups": [group]},
     }
     return {
         "metadata": {"labels": dict(labels), "annotations": dict(annotations)},

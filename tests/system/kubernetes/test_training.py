@@ -102,3 +102,28 @@ def test_secrets_arrive_by_reference_and_stand_nowhere_else(train, arguments, cl
     assert run.states == {"train": "success"}, messages
     captured = capfd.readouterr()
     assert "pssst-4711" not in captured.out + captured.err
+
+
+def test_what_a_pod_template_says_stays(train, arguments, cluster, tmp_path):
+    template = tmp_path / "template.yaml"
+    template.write_text("""
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: template}
+        spec:
+          securityContext: {fsGroup: 4321, supplementalGroups: [77]}
+          containers:
+            - name: base
+              image: replaced
+              resources: {requests: {cpu: 20m, memory: 100Mi}, limits: {memory: 150Mi}}
+    """)
+    given = arguments(pod_template_file=str(template), pod_resources=None, on_finish_action="keep_pod")
+    run, messages = train(given)
+    assert run.states == {"train": "success"}, messages
+    (pod,) = cluster.pods()
+    assert pod.spec.security_context.fs_group == 4321
+    assert 77 in pod.spec.security_context.supplemental_groups
+    assert len(pod.spec.security_context.supplemental_groups) == 2
+    (container,) = pod.spec.containers
+    assert container.resources.requests == {"cpu": "20m", "memory": "100Mi"}
+    assert container.resources.limits == {"memory": "150Mi"}
