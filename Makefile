@@ -64,8 +64,7 @@ test-bare: setup ## Kernel and domains, where Airflow is not installed
 
 test-system: setup ## Tests that need Docker, Kubernetes or a browser
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs
-	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) $(BIN)/python -m pytest -m system tests/system --ignore tests/system/kubernetes
-	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) $(BIN)/python -m pytest -m system tests/system/kubernetes --numprocesses 2 --dist worksteal --durations 15
+	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) tests/system/run $(BIN)/python
 
 lint: setup ## Style, types and the direction of imports
 	$(BIN)/ruff check .
