@@ -93,13 +93,14 @@ class StartWarmPodOperator(KubernetesPodOperator):
             return super().build_pod_request_obj(context, dry_run=dry_run)
         who = origin(context)
         parts = (who.dag_id, who.run_id, who.task_id, str(who.map_index))
+        group = self._folder(parts).open()
         addition = PodGenerator.deserialize_model_dict(self._overlay(parts))
         base = self.full_pod_spec
         self.full_pod_spec = PodGenerator.reconcile_pods(base, addition) if base else addition
         self.name = pod_name(self.task_id, ArtifactStore.from_config().uri("jobs", *parts))
         self.random_name_suffix = False
         pod = super().build_pod_request_obj(context, dry_run=dry_run)
-        join_group(pod, self._folder(parts).open())
+        join_group(pod, group)
         return pod
 
     def _start(self, context: Context) -> WarmPodRef:

@@ -121,7 +121,7 @@ def train_job(
             "image": image,
             "command": list(command),
             "numNodes": nodes,
-            "resourcesPerNode": main["resources"],
+            "resourcesPerNode": resources.requirements,
             "env": main["env"],
         },
         "runtimePatches": [_patch({"metadata": overlay["metadata"], "spec": pod})],
