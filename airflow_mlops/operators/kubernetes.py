@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
@@ -19,17 +19,16 @@ from airflow_mlops.adapters.pods.attempts import TrainingPods, examine, explain
 from airflow_mlops.adapters.pods.kubernetes import PodClient
 from airflow_mlops.codec import decode
 from airflow_mlops.container.attempt import AttemptFolder, attempt_command
-from airflow_mlops.exceptions import AdapterError, ContractError
-from airflow_mlops.hooks.artifacts import origin
+from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.documents import dag_folder
-from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_ranks import ParallelTraining
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.pod_watch import PodWatch, join_group
+from airflow_mlops.operators.tracking import begin_run, end_run
 from airflow_mlops.training.attempts import Action, Decision, Output, enter
-from airflow_mlops.training.contract import JobResult, Kind, Tracking
+from airflow_mlops.training.contract import JobResult, Kind
 from airflow_mlops.training.phase import Cause, PodPhase, PodReport, read_pod
 from airflow_mlops.training.pods import (
     ATTEMPT_LABEL,
@@ -241,14 +240,8 @@ class TrainOnKubernetesOperator(ParallelTraining):
         return deliver(result, folder, attempt, run_id)
 
     def _plan(self, context: Context) -> PodTraining:
-        tracking = None
-        if self.mlflow_conn_id:
-            from airflow_mlops.hooks.mlflow import MLflowHook
-
-            hook, who = MLflowHook(self.mlflow_conn_id), origin(context)
-            self._run_id = hook.start_run(self.model_name, who, name=f"{who.task_id} {who.run_id}")
-            tracking = Tracking(uri=hook.tracking_uri, run_id=self._run_id)
-            push_link(context, MLflowRunLink(), hook.run_url(self._run_id))
+        tracking = begin_run(context, self.mlflow_conn_id, self.model_name, own_network=not self.hostnetwork)
+        self._run_id = tracking.run_id if tracking else None
         return pod_training(
             context,
             kind=self.job_kind,
@@ -319,27 +312,14 @@ class TrainOnKubernetesOperator(ParallelTraining):
         if not self._report.phase.is_live:
             found = examine(folder, attempt)
             if found.output is Output.VERIFIED and found.result is not None:
-                self._finish_run(state[_RUN], "FINISHED")
+                end_run(self.mlflow_conn_id, state[_RUN], "FINISHED")
                 self.do_xcom_push = self._returns_result
                 return self.deliver(found.result, folder, attempt, state[_RUN])
         if self._report.exit_code is not None and self._report.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"the script ended with exit code {self._report.exit_code}")
         error = explain(self._report, folder, attempt, "/".join(state[_POD]), problem)
-        self._finish_run(state[_RUN], "FAILED")
+        end_run(self.mlflow_conn_id, state[_RUN], "FAILED")
         raise error from problem
-
-    def _finish_run(self, run_id: str | None, status: Literal["FINISHED", "FAILED"]) -> None:
-        if not run_id or not self.mlflow_conn_id:
-            return
-        from airflow_mlops.hooks.mlflow import MLflowHook
-
-        try:
-            MLflowHook(self.mlflow_conn_id).finish_run(run_id, status)
-        except AdapterError as error:
-            if status == "FINISHED":
-                raise
-            # The training's own failure is what the user must see.
-            self.log.warning("The MLflow run %s stays open: %s", run_id, error)
 
 
 def _value(cls: type[Any], given: Any) -> Any:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.utils.pod_manager import OnFinishAction, OnKillAction
@@ -21,6 +21,7 @@ from airflow_mlops.container.ranks import RankFolder, rank_command
 from airflow_mlops.exceptions import SpecificationError, TransientAdapterError
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_training import PodTraining, attempt_name
+from airflow_mlops.operators.tracking import end_run
 from airflow_mlops.training.attempts import Action, Output, enter
 from airflow_mlops.training.contract import JobResult, Kind
 from airflow_mlops.training.indexed import JobReport, Patience, gives_ranks, indexed_job, stuck
@@ -39,15 +40,13 @@ class ParallelTraining(KubernetesPodOperator):
     parallelism: int
     python: str
     job_kind: Kind
+    mlflow_conn_id: str | None
     _returns_result: bool
     _job: AttemptJob | None = None
     _shown: str = ""
 
     def deliver(self, result: JobResult, folder: AttemptFolder, attempt: str, run_id: str | None) -> dict[str, Any]:
         """Turn a verified result into what the task returns."""
-        raise NotImplementedError
-
-    def _finish_run(self, run_id: str | None, status: Literal["FINISHED", "FAILED"]) -> None:
         raise NotImplementedError
 
     def check_parallelism(self) -> None:
@@ -226,7 +225,7 @@ class ParallelTraining(KubernetesPodOperator):
 
     def _given_up(self, job: AttemptJob, followed: FollowedJob, error: Exception) -> Exception:
         self._clean_up(job, succeeded=False, live=True)
-        self._finish_run(followed.run_id, "FAILED")
+        end_run(self.mlflow_conn_id, followed.run_id, "FAILED")
         return error
 
     def _judge(self, job: AttemptJob, followed: FollowedJob, report: JobReport) -> dict[str, Any]:
@@ -235,7 +234,7 @@ class ParallelTraining(KubernetesPodOperator):
         ranks = RankFolder(folder, followed.attempt)
         found = examine_ranks(ranks, followed.parallelism)
         if found.output is Output.VERIFIED and found.result is not None:
-            self._finish_run(followed.run_id, "FINISHED")
+            end_run(self.mlflow_conn_id, followed.run_id, "FINISHED")
             self._clean_up(job, succeeded=True)
             self.do_xcom_push = self._returns_result
             return self.deliver(found.result, folder, followed.attempt, followed.run_id)
@@ -250,7 +249,7 @@ class ParallelTraining(KubernetesPodOperator):
         self._clean_up(job, succeeded=False)
         if failure.exit_code is not None and failure.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"a rank ended with exit code {failure.exit_code}")
-        self._finish_run(followed.run_id, "FAILED")
+        end_run(self.mlflow_conn_id, followed.run_id, "FAILED")
         raise failure.error
 
     def _clean_up(self, job: AttemptJob, *, succeeded: bool, live: bool = False) -> None:

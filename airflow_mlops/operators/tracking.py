@@ -7,27 +7,35 @@ from typing import Literal
 
 from airflow.sdk import Context
 
-from airflow_mlops.exceptions import AdapterError
+from airflow_mlops.exceptions import AdapterError, SpecificationError
 from airflow_mlops.hooks.artifacts import origin
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
-from airflow_mlops.training.contract import Tracking
+from airflow_mlops.training.contract import Tracking, is_loopback
 
 __all__ = ["begin_run", "end_run"]
 
 log = logging.getLogger(__name__)
 
 
-def begin_run(context: Context, conn_id: str | None, model_name: str) -> Tracking | None:
+def begin_run(context: Context, conn_id: str | None, model_name: str, *, own_network: bool = False) -> Tracking | None:
     """Open the task's run, or find the one that an earlier try opened, and link it; None where nothing is tracked.
 
     :param conn_id: connection of type ``mlflow``, None for no tracking
+    :param own_network: whether the job runs where this machine's loopback addresses mean something else
+    :raises SpecificationError: if the job could not reach the server
     """
     if not conn_id:
         return None
     from airflow_mlops.hooks.mlflow import MLflowHook
 
     hook, who = MLflowHook(conn_id), origin(context)
+    if own_network and is_loopback(hook.tracking_uri):
+        raise SpecificationError(
+            f"host of the connection {conn_id!r}",
+            hook.tracking_uri,
+            "an address that means the same in a pod (this one would be the pod itself), or hostnetwork=True",
+        )
     run_id = hook.start_run(model_name, who, name=f"{who.task_id} {who.run_id}")
     push_link(context, MLflowRunLink(), hook.run_url(run_id))
     return Tracking(uri=hook.tracking_uri, run_id=run_id)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from airflow_mlops.codec import decode, encode
-from airflow_mlops.exceptions import AdapterError, ContractError, SpecificationError
+from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.tracking import begin_run, end_run
 from airflow_mlops.references import DatasetRef, ModelRef
 
 if TYPE_CHECKING:
@@ -95,22 +96,16 @@ class TrainLocallyOperator(LocalJobOperator):
         from dataclasses import replace
 
         from airflow_mlops.hooks.mlflow import MLflowHook
-        from airflow_mlops.links.base import push_link
-        from airflow_mlops.training.contract import Tracking
 
-        hook, who = MLflowHook(str(self.mlflow_conn_id)), origin(context)
-        run_id = hook.start_run(self.model_name, who, name=f"{who.dag_id} {who.run_id}")
-        push_link(context, MLflowRunLink(), hook.run_url(run_id))
-        tracked = replace(request, tracking=Tracking(uri=hook.tracking_uri, run_id=run_id))
+        tracking = begin_run(context, self.mlflow_conn_id, self.model_name)
+        variables = MLflowHook(str(self.mlflow_conn_id)).server.credentials | dict(environment)
+        run_id = tracking.run_id if tracking else None
         try:
-            returned = self._train(context, store, tracked, entrypoint, hook.server.credentials | dict(environment))
+            returned = self._train(context, store, replace(request, tracking=tracking), entrypoint, variables)
         except Exception:
-            try:
-                hook.finish_run(run_id, "FAILED")
-            except AdapterError as error:  # the training's own failure is what the user must see
-                self.log.warning("The MLflow run %s stays open: %s", run_id, error)
+            end_run(self.mlflow_conn_id, run_id, "FAILED")
             raise
-        hook.finish_run(run_id, "FINISHED")
+        end_run(self.mlflow_conn_id, run_id, "FINISHED")
         return returned
 
     def _train(

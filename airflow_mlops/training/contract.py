@@ -7,12 +7,14 @@ manifest is unfinished. Documents of version 1 stay readable for as long as this
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.exceptions import ContractError, SpecificationError
@@ -33,6 +35,7 @@ __all__ = [
     "Kind",
     "Tracking",
     "dump",
+    "is_loopback",
     "parse_request",
     "parse_result",
 ]
@@ -99,6 +102,15 @@ class Group:
         host, _, port = self.rendezvous.rpartition(":")
         if not host or not port.isdecimal():
             raise SpecificationError("Group.rendezvous", self.rendezvous, "host:port")
+
+
+def is_loopback(uri: str) -> bool:
+    """Whether an address means another machine to everyone who is told of it, a container included."""
+    host = urlsplit(uri).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.training.contract import JobRequest
+from airflow_mlops.training.contract import JobRequest, is_loopback
 from airflow_mlops.training.resources import DockerResources, size_in_bytes
 
 __all__ = ["ContainerOptions", "creation", "owner_of_files"]
@@ -158,12 +156,7 @@ def _limits(resources: DockerResources) -> dict[str, Any]:
 def _check_tracking(request: JobRequest, options: ContainerOptions) -> None:
     if request.tracking is None or options.network == "host":
         return
-    host = urlsplit(request.tracking.uri).hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if local:
+    if is_loopback(request.tracking.uri):
         raise SpecificationError(
             "tracking.uri",
             request.tracking.uri,

@@ -97,3 +97,10 @@ def test_a_store_that_no_pod_can_share_is_refused(failure, monkeypatch):
     message = failure()
     assert "[mlops] artifact_root: 'memory://bucket/mlops' is not accepted" in message
     assert "a bucket can be mounted as one" in message
+
+
+def test_a_tracking_server_that_a_pod_cannot_reach_is_refused_before_a_run_is_opened(failure, monkeypatch, free_port):
+    monkeypatch.setenv("AIRFLOW_CONN_MLFLOW_DEFAULT", f"mlflow://127.0.0.1:{free_port}")
+    message = failure(mlflow_conn_id="mlflow_default")
+    assert message.startswith("AirflowFailException: host of the connection 'mlflow_default': ")
+    assert "expected an address that means the same in a pod" in message
