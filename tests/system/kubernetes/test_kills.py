@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -128,3 +129,41 @@ def test_after_a_failed_training_the_next_try_trains_again_and_finds_the_checkpo
     assert "the node has gone away" in first["messages"][0]
     assert result_of(work(operator))["state"] == "success"
     assert len(set(runs())) == 2
+
+
+def test_an_evicted_training_goes_on_from_its_checkpoint_in_the_next_try(work, arguments, cluster, runs):
+    from kubernetes.client import ApisApi
+
+    text = """
+        import time
+        from pathlib import Path
+        from airflow_mlops.container import training_job
+        with training_job() as job:
+            checkpoint = Path(job.request.resume_uri.removeprefix("file://"), "epoch")
+            done = int(checkpoint.read_text()) if checkpoint.exists() else 0
+            for epoch in range(done, 2):
+                checkpoint.write_text(str(epoch + 1))
+                with open(job.parameters["runs"], "a") as runs:
+                    runs.write(f"epoch {epoch}\\n")
+                time.sleep(60 * (1 - epoch))
+            (job.output / "model").mkdir()
+            (job.output / "model" / "MLmodel").write_text("flavors: {}")
+            job.finish(metrics={"from": float(done)}, artifacts={"model": "model"})
+    """
+    operator, apis = arguments(text), ApisApi(cluster.api.api_client)
+
+    def evict():
+        pod = cluster.wait(lambda pod: pod.status.phase == "Running" and runs())
+        name = pod.metadata.name
+        groups = {group.name: group.preferred_version.group_version for group in apis.get_api_versions().groups}
+        body = {"apiVersion": groups["policy"], "kind": "Eviction", "metadata": {"name": name}}
+        cluster.api.create_namespaced_pod_eviction(name, cluster.namespace, body)
+
+    thread = threading.Thread(target=evict)
+    thread.start()
+    first = result_of(work(operator))
+    thread.join()
+    assert first["state"] == "failed"
+    assert "the pod is gone" in first["messages"][0] or "was evicted" in first["messages"][0], first["messages"]
+    assert result_of(work(operator))["state"] == "success"
+    assert runs() == ["epoch 0", "epoch 1"]
