@@ -99,11 +99,19 @@ class Assassin:
     @staticmethod
     def _worker(scheduler: int, task_id: str) -> int:
         """Find the process that supervises the running task: the training itself lives in a session of its own."""
-        workers = [
-            process for process in psutil.Process(scheduler).children(recursive=True)
-            if "airflow worker -- " in " ".join(process.cmdline()) and "idle" not in " ".join(process.cmdline())
-        ]  # fmt: skip
-        busy = [process for process in workers if len(" ".join(process.cmdline()).split("-- ", 1)[-1].strip()) > 20]
+        lines = {process: _command_line(process) for process in psutil.Process(scheduler).children(recursive=True)}
+        tasks = {
+            process: line.split("-- ", 1)[-1].strip() for process, line in lines.items() if "airflow worker -- " in line
+        }
+        # An idle worker says so; a busy one names the task instance.
+        busy = [process for process, task in tasks.items() if "idle" not in task and len(task) > 20]
         if not busy:
             raise RuntimeError(f"no worker runs {task_id}")
         return int(busy[0].pid)
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""  # it has ended since it was listed

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from airflow_mlops.local.trace import longest_outage, read_trace, shares
-from demo.airflow_api import AirflowApi, TaskState
+from demo.airflow_api import FINAL_RUN_STATES, AirflowApi, TaskState
 from demo.faults import PLANS, Assassin
 from demo.flights import MONTHS, build_partitions, build_traffic, corrupt_partition, partition_path
 from demo.stack import MODEL, Stack, WeightsRecorder
@@ -19,6 +19,8 @@ RUN_TIMEOUT_SECONDS = 420.0
 EDGE_SECONDS = 1.0
 #: Share of a month's flights without which the monitor could not judge the month.
 MIN_REPLAYED = 0.75
+#: From an asset's event to the run that it starts.
+SCHEDULING_SECONDS = 1.5
 #: A killed part has to be back by then.
 MAX_OUTAGE_SECONDS = 30.0
 DAGS = {"ct_flights", "cd_flights", "monitor_flights", "ci_flights"}
@@ -52,6 +54,16 @@ class Stories:
             time.sleep(1)
         for dag_id in DAGS:
             self.api.pause(dag_id, paused=False)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for the runs that an earlier story has left: a release may follow the training that it started."""
+        time.sleep(2 * SCHEDULING_SECONDS)
+        for dag_id in ("monitor_flights", "ct_flights", "cd_flights"):
+            for run in self.api.runs(dag_id):
+                if run["state"] not in FINAL_RUN_STATES:
+                    self.teller.say(f"{dag_id} {run['dag_run_id']} of an earlier story is still {run['state']}")
+                    self.follow(dag_id, run["dag_run_id"])
 
     @property
     def api(self) -> AirflowApi:
@@ -220,6 +232,7 @@ class Stories:
         run_id, _, tasks = self.run("monitor_flights", {"month": fired})
         again = {task.task_id: task.state for task in tasks}["decide_retraining"]
         expect(again == "skipped", f"the second look at {fired} ended as {again}; expected to be skipped")
+        self.traffic(fired)  # by which a candidate that passes the gate will be judged
         state, _ = self.follow("ct_flights", training)
         expect(state in {"success", "failed"}, state)
         started = self.api.run_ids("ct_flights") - known
