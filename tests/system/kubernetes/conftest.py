@@ -6,6 +6,7 @@ the shared folder is a ``hostPath`` volume.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -18,9 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from tests.airflow.conftest import Run, airflow_db, artifact_root, connection, run_dag  # noqa: F401 - fixtures
-from tests.system.kubernetes.controllers import controller, custom_objects, resource_arguments  # noqa: F401 - fixtures
+from tests.system.kubernetes.controllers import (  # noqa: F401 - fixtures
+    controller,
+    custom_objects,
+    forget_definitions,
+    resource_arguments,
+)
 from tests.system.trainer_image import trainer_image
 
 ROOT = Path(__file__).parents[3]
@@ -74,12 +81,26 @@ class Cluster:
         self.api.delete_collection_namespaced_pod(self.namespace, grace_period_seconds=0)
 
 
-@pytest.fixture(scope="session")
-def kubeconfig() -> str:
+def _kubeconfig() -> str | None:
     path = os.environ.get("KUBECONFIG")
     if not path and TESTBED.is_file():
         path = subprocess.run([TESTBED, "kubeconfig"], capture_output=True, text=True, check=True).stdout.strip()
-    if not path or not Path(path).is_file():
+    return path if path and Path(path).is_file() else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take back what the tests brought into the cluster, when the last of the processes that test is done."""
+    if hasattr(session.config, "workerinput") or (path := _kubeconfig()) is None:
+        return
+    kubernetes = pytest.importorskip("kubernetes")
+    with contextlib.suppress(HTTPError), kubernetes.config.new_client_from_config(path) as client:
+        forget_definitions(client)  # a cluster that does not answer has none of ours
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    path = _kubeconfig()
+    if path is None:
         pytest.skip("no cluster: set KUBECONFIG, or start the test bed's with `testbed kube-up`")
     return path
 

@@ -24,6 +24,8 @@ from airflow_mlops.training.kinds import KINDS
 from airflow_mlops.training.pods import DIRECTORY_ANNOTATION
 
 TRAIN_JOB, RAY_JOB = KINDS["TrainJob"], KINDS["RayJob"]
+#: The definitions that the tests brought; they go when all tests are over.
+DEFINED_HERE = {"airflow-mlops/made-by": "tests"}
 DEFINITIONS = Path(os.environ.get("MLOPS_DEFINITIONS", Path(__file__).parents[4] / "shared" / "crds"))
 FILES = {TRAIN_JOB: "kubeflow-trainer-trainjobs.yaml", RAY_JOB: "kuberay-rayjobs.yaml"}
 STARTED = "2026-01-01T00:00:00Z"
@@ -175,6 +177,15 @@ def custom_objects(api):
     return custom
 
 
+def forget_definitions(client) -> None:
+    """Remove the definitions that the tests brought."""
+    from kubernetes.client import ApiextensionsV1Api
+
+    ((name, value),) = DEFINED_HERE.items()
+    definitions = ApiextensionsV1Api(client)
+    definitions.delete_collection_custom_resource_definition(label_selector=f"{name}={value}")
+
+
 def _knows(custom, kind) -> bool:
     from kubernetes.client.exceptions import ApiException
 
@@ -193,6 +204,7 @@ def _define(api, file: Path) -> None:
     from kubernetes.client.exceptions import ApiException
 
     document = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    document["metadata"].setdefault("labels", {}).update(DEFINED_HERE)
     try:
         client.ApiextensionsV1Api(api.api_client).create_custom_resource_definition(document, _preload_content=False)
     except ApiException as error:
