@@ -183,3 +183,25 @@ def test_a_pod_that_gives_way_to_a_more_important_one_says_so(train, arguments, 
     assert run.states == {"train": "failed"}
     assert re.search(r"the pod was preempted by a more important one \(Preempted\): .*urgent", message), message
     assert message.startswith("AirflowException: ")
+
+
+GREEDY = """
+    import time
+    from airflow_mlops.container import training_job
+    with training_job() as job:
+        print("spilling", flush=True)
+        with open("/tmp/spill", "wb") as spill:
+            spill.write(bytes(30_000_000))
+        time.sleep(120)
+"""
+
+
+def test_a_pod_that_its_node_evicts_says_so(train, arguments):
+    from kubernetes.client import V1ResourceRequirements
+
+    limits = V1ResourceRequirements(limits={"ephemeral-storage": "5Mi", "memory": "128Mi"}, requests={"cpu": "50m"})
+    run, (message,) = train(arguments(GREEDY, pod_resources=None, container_resources=limits))
+    print(f"\n[evicted] {message}")
+    assert run.states == {"train": "failed"}
+    assert re.search(r"the pod was evicted \(Evicted\): .*ephemeral local storage", message), message
+    assert message.startswith("AirflowException: ")
