@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -41,9 +42,14 @@ class AirflowApi:
         self._token = ""
 
     def trigger(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Start a DAG run and return its id."""
-        body = {"logical_date": None, "conf": conf}
-        return str(self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        """Start one DAG run and return its id.
+
+        The id is chosen here, so that asking again after a lost answer never starts a second run.
+        """
+        run_id = f"manual__{datetime.now(UTC).isoformat()}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": conf}
+        self._call("POST", f"/api/v2/dags/{dag_id}/dagRuns", json=body, exists_ok=True)
+        return run_id
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """The newest runs of a DAG, newest first."""
@@ -123,7 +129,9 @@ class AirflowApi:
         """Ids of the newest runs of a DAG."""
         return {str(run["dag_run_id"]) for run in self.runs(dag_id)}
 
-    def _call(self, method: str, path: str, *, missing_ok: bool = False, **options: Any) -> Any:
+    def _call(
+        self, method: str, path: str, *, missing_ok: bool = False, exists_ok: bool = False, **options: Any
+    ) -> Any:
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -133,11 +141,12 @@ class AirflowApi:
                     answer = self._client.request(method, path, headers=self._headers(), **options)
                 if answer.status_code == httpx.codes.NOT_FOUND and missing_ok:
                     return None
+                if answer.status_code == httpx.codes.CONFLICT and exists_ok:
+                    return None
                 if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                     break
             except httpx.TransportError as error:
-                # A run must not be started twice: only what changes nothing is asked again.
-                if method == "POST" or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     raise TimeoutError(f"Airflow does not answer {method} {path}: {error!r}") from error
             if time.monotonic() > deadline:
                 break
