@@ -1,7 +1,8 @@
 """Evaluate a candidate and the champion on the same rows: a job that runs in the model environment.
 
-The request names the models ``candidate`` and, where there is one, ``champion``, the datasets ``test``, and in its
-parameters the fields of :class:`~airflow_mlops.evaluation.spec.EvaluationSpec`.
+The request names the models ``candidate`` and, where there is one, ``champion``, the datasets ``test`` and perhaps
+``train``, which only diagnostics look at, and in its parameters the fields of
+:class:`~airflow_mlops.evaluation.spec.EvaluationSpec`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.container.job import TrainingJob, training_job
 from airflow_mlops.container.model_loading import Predictor, load_model
 from airflow_mlops.container.smoke import read_sample
+from airflow_mlops.evaluation.diagnostics import Diagnosed, Subject, diagnose
 from airflow_mlops.evaluation.evaluate import build_report
 from airflow_mlops.evaluation.spec import EvaluationSpec
 from airflow_mlops.exceptions import ContractError
@@ -33,14 +35,35 @@ def main() -> None:
         rows = _read(job.paths("test"), spec)
         candidate = load_model(*job.model("candidate"))
         champion = load_model(*job.model("champion")) if "champion" in job.request.models else None
+        first = _diagnosed(candidate, rows)
+        second = _diagnosed(champion, rows) if champion else None
+        labels, days = _labels(rows, spec.target), rows[spec.day_column].astype(str).to_numpy()
+        found = None
+        if spec.diagnostics is not None:
+            found = diagnose(
+                spec.diagnostics,
+                Subject(
+                    rows=rows,
+                    target=spec.target,
+                    labels=labels,
+                    days=days,
+                    candidate=first,
+                    champion=second,
+                    training_rows=_training_rows(job),
+                    threshold=spec.threshold,
+                    confidence=spec.confidence,
+                    minimum_rows=spec.minimum_slice_rows,
+                ),
+            )
         report = build_report(
             spec,
-            labels=_labels(rows, spec.target),
-            days=rows[spec.day_column].astype(str).to_numpy(),
-            candidate=candidate.predict(rows),
-            champion=champion.predict(rows) if champion else None,
+            labels=labels,
+            days=days,
+            candidate=first.scores,
+            champion=second.scores if second else None,
             slices={column: rows[column].to_numpy() for column in spec.slices},
             smoke_difference=_smoke_difference(candidate),
+            diagnostics=found,
         )
         (job.output / REPORT).write_text(canonical_json(encode(report)))
         _finish(job, {name: estimate.value for name, estimate in report.candidate.metrics.items()}, len(rows))
@@ -50,6 +73,24 @@ def _finish(job: TrainingJob, metrics: dict[str, float], rows: int) -> None:
     shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     print(f"candidate on {rows} rows: {shown}")  # noqa: T201 - the job's log
     job.finish(metrics=metrics, artifacts={"report": REPORT}, summary={"rows": rows})
+
+
+def _diagnosed(model: Predictor, rows: Any) -> Diagnosed:
+    return Diagnosed(
+        predict=model.predict,
+        scores=model.predict(rows),
+        features=dict(model.features),
+        path=model.path,
+        estimator=model.estimator,
+    )
+
+
+def _training_rows(job: TrainingJob) -> Any:
+    import pandas as pd
+
+    if "train" not in job.request.datasets:
+        return None
+    return pd.concat([pd.read_parquet(path) for path in job.paths("train")], ignore_index=True)
 
 
 def _read(paths: Sequence[Path], spec: EvaluationSpec) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.metrics import Scored, compare, measure
 from airflow_mlops.evaluation.report import DayReference, EvaluationReport, Reference, SliceReport
 from airflow_mlops.evaluation.spec import EvaluationSpec
@@ -21,6 +22,7 @@ def build_report(
     champion: Any | None = None,
     slices: Mapping[str, Any] | None = None,
     smoke_difference: float = 0.0,
+    diagnostics: DiagnosticsReport | None = None,
 ) -> EvaluationReport:
     """Measure candidate and champion on the same rows, whole and sliced.
 
@@ -31,6 +33,7 @@ def build_report(
     :param champion: array of the champion's, None without one
     :param slices: column name to array of its values, for the columns of ``spec.slices``
     :param smoke_difference: see :class:`~airflow_mlops.evaluation.report.EvaluationReport`
+    :param diagnostics: what else was found
     :raises ContractError: if there are no rows, labels are not 0 or 1, or answers are no probabilities
     """
     import numpy as np
@@ -53,6 +56,7 @@ def build_report(
         small_slices=small,
         reference=_reference(rows, names),
         smoke_difference=smoke_difference,
+        diagnostics=diagnostics,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_mlops.codec import decode
+from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.exceptions import ContractError, SpecificationError
 
 __all__ = [
@@ -123,6 +124,7 @@ class EvaluationReport:
     :param slices: parts that were large enough
     :param small_slices: ``column=value`` to rows, for the parts that were not
     :param smoke_difference: largest deviation of the candidate from its own predictions in training
+    :param diagnostics: what else was asked for and found
     :param report_version: version of this document's form
     """
 
@@ -137,6 +139,7 @@ class EvaluationReport:
     slices: tuple[SliceReport, ...] = ()
     small_slices: Mapping[str, int] = field(default_factory=dict)
     smoke_difference: float = 0.0
+    diagnostics: DiagnosticsReport | None = None
     report_version: int = 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from airflow_mlops.evaluation.diagnostics import Diagnostics
 from airflow_mlops.exceptions import SpecificationError
 
 __all__ = ["EvaluationSpec"]
@@ -19,6 +20,7 @@ class EvaluationSpec:
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of every interval
     :param threshold: probability from which a row counts as predicted positive
+    :param diagnostics: what else is wanted to be known
     """
 
     target: str
@@ -27,6 +29,7 @@ class EvaluationSpec:
     minimum_slice_rows: int = 200
     confidence: float = 0.95
     threshold: float = 0.5
+    diagnostics: Diagnostics | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""

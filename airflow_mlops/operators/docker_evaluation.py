@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.operators.docker import InDocker
@@ -31,6 +32,10 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
     :param slices: columns by which the measurements are repeated, value by value
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of all intervals
+    :param diagnostics: what else to find out: mapping, or path of a YAML file, with the sections of
+        :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
+    :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
+        that compare with it (templated)
     :param python: interpreter in the image; None for ``python``
     :param environment: variables for the container (templated)
     :param timeout_seconds: how long the evaluation may take
@@ -57,6 +62,8 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
         slices: Sequence[str] = (),
         minimum_slice_rows: int = 200,
         confidence: float = 0.95,
+        diagnostics: str | Path | Mapping[str, Any] | None = None,
+        training_data: Any = None,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout_seconds: float = 3600,
@@ -78,6 +85,8 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
             slices=slices,
             minimum_slice_rows=minimum_slice_rows,
             confidence=confidence,
+            diagnostics=diagnostics,
+            training_data=training_data,
             python=python,
             environment=environment,
             timeout_seconds=timeout_seconds,

@@ -11,6 +11,7 @@ from airflow.sdk import Context
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from airflow_mlops.evaluation.report import EvaluationReport
     from airflow_mlops.training.contract import JobRequest
 
-__all__ = ["ENTRYPOINT", "EvaluateModelOperator", "Evaluation", "measured", "what_to_measure"]
+__all__ = ["ENTRYPOINT", "EvaluateModelOperator", "Evaluation", "examined_data", "measured", "what_to_measure"]
 
 ENTRYPOINT = "airflow_mlops.container.evaluate"
 
@@ -43,12 +44,18 @@ class EvaluateModelOperator(LocalJobOperator):
     :param slices: columns by which the measurements are repeated, value by value
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of all intervals
+    :param diagnostics: what else to find out: mapping, or path of a YAML file, with the sections of
+        :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
+    :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
+        that compare with it (templated)
     :param python: interpreter of the model environment; None for the option ``[mlops] model_python``
     :param environment: variables for the process (templated)
     :param timeout_seconds: how long the evaluation may take
     """
 
-    template_fields: Sequence[str] = ("candidate", "champion", "dataset", "target", "model_name", "environment")
+    template_fields: Sequence[str] = (
+        *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data", "environment"),
+    )
     ui_color = "#e8f5e9"
 
     def __init__(
@@ -63,6 +70,8 @@ class EvaluateModelOperator(LocalJobOperator):
         slices: Sequence[str] = (),
         minimum_slice_rows: int = 200,
         confidence: float = 0.95,
+        diagnostics: str | Path | Mapping[str, Any] | None = None,
+        training_data: Any = None,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout_seconds: float = 3600,
@@ -78,6 +87,8 @@ class EvaluateModelOperator(LocalJobOperator):
         self.slices = slices
         self.minimum_slice_rows = minimum_slice_rows
         self.confidence = confidence
+        self.diagnostics = diagnostics
+        self.training_data = training_data
         self.python = python
         self.environment = environment
         self.timeout_seconds = timeout_seconds
@@ -104,7 +115,9 @@ class EvaluateModelOperator(LocalJobOperator):
             kind="evaluate",
             job_id="/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index))),
             output_uri="",
-            datasets={"test": dataset_refs(store, self.dataset, where="dataset")},
+            datasets={
+                role: dataset_refs(store, given, where=field) for role, (field, given) in examined_data(self).items()
+            },
             models={role: local_ref(store, ref) for role, ref in models.items()},
             parameters=what_to_measure(self),
         )
@@ -121,10 +134,15 @@ class Evaluation(Protocol):
     slices: Sequence[str]
     minimum_slice_rows: int
     confidence: float
+    diagnostics: str | Path | Mapping[str, Any] | None
+    training_data: Any
 
     @property
     def log(self) -> Any:
         """The task's log."""
+
+    def get_dag(self) -> Any:
+        """Return the DAG, whose folder relative paths begin at."""
 
 
 def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
@@ -132,19 +150,33 @@ def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
 
     :raises SpecificationError: if a field is wrong
     """
+    from airflow_mlops.evaluation.diagnostics import Diagnostics
     from airflow_mlops.evaluation.spec import EvaluationSpec
 
     if isinstance(wanted.slices, str):
         raise SpecificationError("slices", wanted.slices, "a list of column names")
+    document = None
+    if wanted.diagnostics is not None:
+        document = load_document(wanted.diagnostics, field="diagnostics", folder=dag_folder(wanted))
     spec = EvaluationSpec(
         target=wanted.target,
         day_column=wanted.day_column,
         slices=tuple(wanted.slices),
         minimum_slice_rows=wanted.minimum_slice_rows,
         confidence=wanted.confidence,
+        diagnostics=None if document is None else decode(Diagnostics, document, where="diagnostics"),
     )
     parameters: dict[str, Any] = encode(spec)
-    return parameters
+    # Images from before there were diagnostics do not know the word.
+    return {name: value for name, value in parameters.items() if name != "diagnostics" or value is not None}
+
+
+def examined_data(wanted: Evaluation) -> dict[str, tuple[str, Any]]:
+    """Return the request's datasets: role to the name of the field and what it holds."""
+    data = {"test": ("dataset", wanted.dataset)}
+    if wanted.training_data is not None:
+        data["train"] = ("training_data", wanted.training_data)
+    return data
 
 
 def measured(wanted: Evaluation, path: Path, uri: str) -> dict[str, Any]:

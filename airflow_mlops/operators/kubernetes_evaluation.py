@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
@@ -10,7 +11,7 @@ from airflow.sdk import Context
 
 from airflow_mlops.container.attempt import AttemptFolder
 from airflow_mlops.exceptions import ContractError
-from airflow_mlops.operators.evaluation import ENTRYPOINT, measured, what_to_measure
+from airflow_mlops.operators.evaluation import ENTRYPOINT, examined_data, measured, what_to_measure
 from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.training.contract import JobResult, Kind
@@ -35,11 +36,15 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
     :param slices: columns by which the measurements are repeated, value by value
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of all intervals
+    :param diagnostics: what else to find out: mapping, or path of a YAML file, with the sections of
+        :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
+    :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
+        that compare with it (templated)
     """
 
     template_fields: Sequence[str] = (
         *KubernetesPodOperator.template_fields,
-        *("candidate", "champion", "dataset", "target", "model_name"),
+        *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
     )
     operator_extra_links = ()
     ui_color = "#e8f5e9"
@@ -57,6 +62,8 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         slices: Sequence[str] = (),
         minimum_slice_rows: int = 200,
         confidence: float = 0.95,
+        diagnostics: str | Path | Mapping[str, Any] | None = None,
+        training_data: Any = None,
         **kwargs: Any,
     ) -> None:
         # The request is made from the fields below, once they are rendered.
@@ -71,10 +78,12 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         self.slices = slices
         self.minimum_slice_rows = minimum_slice_rows
         self.confidence = confidence
+        self.diagnostics = diagnostics
+        self.training_data = training_data
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or follow the pod, or find that all is done; in deferrable mode, go to sleep meanwhile."""
-        self.datasets = {"test": self.dataset}
+        self.datasets = {role: given for role, (_, given) in examined_data(self).items()}
         self.models = {"candidate": self.candidate}
         if self.champion is not None:
             self.models = {**self.models, "champion": self.champion}

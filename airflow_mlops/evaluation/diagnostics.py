@@ -1,0 +1,79 @@
+"""Further questions about a candidate, each asked only where it is given: what metrics and slices do not tell.
+
+One section per question. A section's own module holds what is wanted of it (``…Spec``), what was found (``…Report``)
+and the measurement; this module only lists them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Diagnosed", "Diagnostics", "DiagnosticsReport", "Subject", "diagnose"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnostics:
+    """What else is wanted, section by section; None leaves a section out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiagnosticsReport:
+    """What was found, section by section; None where it was not asked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosed:
+    """A model under examination.
+
+    :param predict: frame to numpy array of answers, one per row: probabilities of class 1
+    :param scores: its answers on the rows of the evaluation
+    :param features: columns that it reads, in order, and their MLflow types
+    :param path: its directory
+    :param estimator: the loaded object
+    """
+
+    predict: Callable[[Any], Any]
+    scores: Any
+    features: dict[str, str]
+    path: Path
+    estimator: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """All that a section may look at; arrays and frames have the rows of the evaluation in one order.
+
+    :param rows: pandas DataFrame with every column of the data
+    :param target: column with the labels
+    :param labels: numpy array of labels
+    :param days: numpy array that names each row's group
+    :param candidate: the candidate
+    :param champion: what serves now; None for a first release
+    :param training_rows: the rows that the candidate was trained on; None if they were not given
+    :param threshold: probability from which a row counts as predicted positive
+    :param confidence: two-sided coverage of every interval
+    :param minimum_rows: smaller parts of the data are not measured
+    """
+
+    rows: Any
+    target: str
+    labels: Any
+    days: Any
+    candidate: Diagnosed
+    champion: Diagnosed | None = None
+    training_rows: Any = None
+    threshold: float = 0.5
+    confidence: float = 0.95
+    minimum_rows: int = 200
+
+
+def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:
+    """Ask every question that is wanted.
+
+    :raises ContractError: if a section needs columns or rows that are not there
+    """
+    del wanted, subject
+    return DiagnosticsReport()
