@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from airflow_mlops.codec import decode
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
+from airflow_mlops.evaluation.estimate import Estimate
 from airflow_mlops.exceptions import ContractError, SpecificationError
 
 __all__ = [
@@ -19,22 +20,6 @@ __all__ = [
     "SliceReport",
     "parse_report",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """One number with its interval.
-
-    :param value: the estimate
-    :param low: lower bound
-    :param high: upper bound
-    :param method: how the interval was made
-    """
-
-    value: float
-    low: float
-    high: float
-    method: str
 
 
 @dataclass(frozen=True, kw_only=True)
