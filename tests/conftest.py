@@ -6,10 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import pytest
 
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.references import DatasetRef
+from tests.mlflow_server import running_mlflow
 
 # Airflow reads its configuration when it is first imported, so this stands here and not in a fixture.
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-mlops-tests-"))
@@ -89,46 +87,8 @@ def small_model(model_python: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real MLflow server on SQLite."""
-    home = tmp_path_factory.mktemp("mlflow")
-    port = _free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")),
-        "--serve-artifacts",
-    ]
-    with (home / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, cwd=home, start_new_session=True, env=_mlflow_environment()
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_healthy(url, process, home / "server.log")
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as url:
         yield url
-    finally:
-        os.killpg(process.pid, 15)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
-            process.wait(10)
-
-
-def _mlflow_environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    return kept | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
-
-def _wait_healthy(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 110
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"MLflow did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture(scope="session")
