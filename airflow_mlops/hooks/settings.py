@@ -1,21 +1,14 @@
-"""The options of the section ``[mlops]``.
-
-They are read when a task runs, but for those that say where jobs run: these decide what the DAG's tasks are.
-"""
+"""The options of the section ``[mlops]``; they are read when a task runs."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
-from typing import Any
 
 from airflow.sdk.configuration import conf
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.training.backends import Backend, read_backend
 
-__all__ = ["artifact_root", "backend_settings", "job_backend", "local_home", "model_python", "option"]
+__all__ = ["SECTION", "artifact_root", "local_home", "model_python", "option"]
 
 SECTION = "mlops"
 
@@ -49,40 +42,6 @@ def local_home() -> Path | None:
     """Folder of the embedded stack, None where none is configured."""
     value = option("local_home")
     return Path(value) if value else None
-
-
-def job_backend() -> Backend:
-    """Where jobs run whose DAG does not say it: the variable MLOPS_BACKEND, else the option; ``local`` if neither is.
-
-    :raises SpecificationError: if there is no such backend
-    """
-    value, where = _named("backend")
-    return Backend.LOCAL if value is None else read_backend(value, where=where)
-
-
-def backend_settings(backend: Backend) -> tuple[dict[str, Any], str]:
-    """Return what is set for all jobs of a backend, and where that stands; read, not yet checked.
-
-    The variable MLOPS_DOCKER or MLOPS_KUBERNETES, else the option of the same name; empty if neither is set.
-
-    :raises SpecificationError: if it is no JSON object
-    """
-    value, where = _named(backend.value) if backend is not Backend.LOCAL else (None, backend.value)
-    if value is None:
-        return {}, where
-    try:
-        document = json.loads(value)
-    except ValueError as error:
-        raise SpecificationError(where, value, f"a JSON object ({error})") from error
-    if not isinstance(document, dict):
-        raise SpecificationError(where, value, "a JSON object")
-    return document, where
-
-
-def _named(name: str) -> tuple[str | None, str]:
-    variable = f"{SECTION}_{name}".upper()
-    value = os.environ.get(variable, "").strip()
-    return (value, variable) if value else (option(name), f"[{SECTION}] {name}")
 
 
 def _required(name: str, example: str) -> str:

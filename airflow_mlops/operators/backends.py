@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.hooks import settings
+from airflow_mlops.hooks.backends import backend_settings, job_backend
 from airflow_mlops.training.backends import Backend, check_settings, read_backend
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class Job:
         return made
 
     def _choose(self, backend: str | None, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        chosen = settings.job_backend() if backend is None else read_backend(backend, where="backend")
+        chosen = job_backend() if backend is None else read_backend(backend, where="backend")
         here = {one: dict(arguments.get(one.value) or {}) for one in (Backend.DOCKER, Backend.KUBERNETES)}
         common = {name: value for name, value in arguments.items() if name not in {one.value for one in here}}
-        given, where = settings.backend_settings(chosen)
+        given, where = backend_settings(chosen)
         given |= here.get(chosen, {})
         if chosen is not Backend.LOCAL and not given:
             raise SpecificationError(

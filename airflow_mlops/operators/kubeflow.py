@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk.configuration import conf
 
 from airflow_mlops.operators.custom_training import CustomTrainingOperator
-from airflow_mlops.operators.custom_watch import Submission
-from airflow_mlops.training.kubeflow import TRAIN_JOB, leader, train_job
 
 if TYPE_CHECKING:
+    from airflow_mlops.operators.custom_watch import Submission
     from airflow_mlops.operators.pod_training import PodTraining
     from airflow_mlops.training.contract import JobRequest
+    from airflow_mlops.training.custom_resource import ResourceKind
     from airflow_mlops.training.pods import PodResources, PodVolume
 
 __all__ = ["TrainWithKubeflowOperator"]
@@ -66,7 +66,6 @@ class TrainWithKubeflowOperator(CustomTrainingOperator):
         *("image", "entrypoint", "datasets", "model_name", "parameters", "models"),
         *("runtime", "labels", "annotations", "spec", "namespace", "config_file"),
     )
-    resource_kind = TRAIN_JOB
 
     def __init__(
         self,
@@ -127,8 +126,16 @@ class TrainWithKubeflowOperator(CustomTrainingOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
 
+    def resource_kind(self) -> ResourceKind:
+        """Return what a TrainJob is."""
+        from airflow_mlops.training.kubeflow import TRAIN_JOB
+
+        return TRAIN_JOB
+
     def document(self, given: Submission) -> dict[str, Any]:
         """Return the TrainJob."""
+        from airflow_mlops.training.kubeflow import train_job
+
         return train_job(
             metadata=given.metadata,
             runtime=self.runtime,
@@ -159,6 +166,7 @@ class TrainWithKubeflowOperator(CustomTrainingOperator):
 
         from airflow_mlops.container.ranks import RankFolder
         from airflow_mlops.training.contract import Group
+        from airflow_mlops.training.kubeflow import leader
 
         name = self.resource_name(training.folder, attempt)
         request = replace(request, group=Group(world_size=self.nodes, rendezvous=leader(name)))

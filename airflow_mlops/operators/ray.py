@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk.configuration import conf
 
 from airflow_mlops.operators.custom_training import CustomTrainingOperator
-from airflow_mlops.operators.custom_watch import Submission, decoded
-from airflow_mlops.training.ray import RAY_JOB, ray_job
 
 if TYPE_CHECKING:
+    from airflow_mlops.operators.custom_watch import Submission
+    from airflow_mlops.training.custom_resource import ResourceKind
     from airflow_mlops.training.pods import PodResources, PodVolume
 
 __all__ = ["TrainWithRayOperator"]
@@ -64,7 +64,6 @@ class TrainWithRayOperator(CustomTrainingOperator):
         *("image", "entrypoint", "datasets", "model_name", "parameters", "models"),
         *("labels", "annotations", "spec", "namespace", "config_file"),
     )
-    resource_kind = RAY_JOB
 
     def __init__(
         self,
@@ -125,9 +124,17 @@ class TrainWithRayOperator(CustomTrainingOperator):
         self.deferrable = deferrable
         self.poll_interval = poll_interval
 
+    def resource_kind(self) -> ResourceKind:
+        """Return what a RayJob is."""
+        from airflow_mlops.training.ray import RAY_JOB
+
+        return RAY_JOB
+
     def document(self, given: Submission) -> dict[str, Any]:
         """Return the RayJob."""
+        from airflow_mlops.operators.custom_watch import decoded
         from airflow_mlops.training.pods import PodResources
+        from airflow_mlops.training.ray import ray_job
 
         return ray_job(
             metadata=given.metadata,

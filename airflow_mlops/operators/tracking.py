@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from airflow.sdk import Context
 
@@ -11,7 +11,9 @@ from airflow_mlops.exceptions import AdapterError, SpecificationError
 from airflow_mlops.hooks.artifacts import origin
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
-from airflow_mlops.training.contract import Tracking, is_loopback
+
+if TYPE_CHECKING:
+    from airflow_mlops.training.contract import Tracking
 
 __all__ = ["begin_run", "end_run"]
 
@@ -28,6 +30,7 @@ def begin_run(context: Context, conn_id: str | None, model_name: str, *, own_net
     if not conn_id:
         return None
     from airflow_mlops.hooks.mlflow import MLflowHook
+    from airflow_mlops.training.contract import Tracking, is_loopback
 
     hook, who = MLflowHook(conn_id), origin(context)
     if own_network and is_loopback(hook.tracking_uri):

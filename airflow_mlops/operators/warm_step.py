@@ -13,12 +13,12 @@ from airflow_mlops.exceptions import MLOpsError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.training.warm import WarmPodRef
 
 if TYPE_CHECKING:
     from airflow_mlops.adapters.pods.steps import WarmSteps
     from airflow_mlops.operators.pod_training import PodTraining
     from airflow_mlops.training.contract import JobResult, Kind
+    from airflow_mlops.training.warm import WarmPodRef
 
 __all__ = ["RunInWarmPodOperator", "StopWarmPodOperator"]
 
@@ -55,6 +55,8 @@ class _InWarmPodOperator(MLOpsOperator):
         self.cluster_context = cluster_context
 
     def _ref(self) -> WarmPodRef:
+        from airflow_mlops.training.warm import WarmPodRef
+
         if not isinstance(self.pod, Mapping):
             raise SpecificationError("pod", self.pod, "what StartWarmPodOperator returned; its task is the setup")
         return decode(WarmPodRef, dict(self.pod), where="pod")
