@@ -38,6 +38,7 @@ __all__ = [
     "parse_policy",
 ]
 
+#: Sections each of which is enough for a policy; a section holds a tuple of rules, or one rule or None.
 _SECTIONS = ("absolute", "non_inferiority", "superiority", "slices")
 
 
@@ -65,18 +66,25 @@ class GatePolicy:
 
     def __post_init__(self) -> None:
         """Refuse a policy that judges nothing, or the same thing twice."""
-        if not any(getattr(self, section) for section in _SECTIONS):
+        if not any(self.rules(section) for section in _SECTIONS):
             sections = f"{', '.join(_SECTIONS[:-1])} or {_SECTIONS[-1]}"
             raise SpecificationError("policy", "no rules", f"at least one rule under {sections}")
         if not 0 < self.confidence < 1:
             raise SpecificationError("policy.confidence", self.confidence, "a number between 0 and 1")
         if self.policy_version != 1:
             raise SpecificationError("policy.policy_version", self.policy_version, "1")
-        for section in _SECTIONS:
-            names = [(rule.metric, getattr(rule, "kind", None)) for rule in getattr(self, section)]
+        for section in ("absolute", "non_inferiority", "superiority", "slices"):
+            names = [(rule.metric, getattr(rule, "kind", None)) for rule in self.rules(section)]
             twice = sorted({name for name, kind in names if names.count((name, kind)) > 1})
             if twice:
                 raise SpecificationError(f"policy.{section}", ", ".join(twice), "each metric at most once")
+
+    def rules(self, section: str) -> tuple[Any, ...]:
+        """Return a section's rules, whether it holds several of them, one or none."""
+        found = getattr(self, section)
+        if isinstance(found, tuple):
+            return found
+        return () if found is None else (found,)
 
 
 def parse_policy(document: Mapping[str, Any]) -> GatePolicy:
