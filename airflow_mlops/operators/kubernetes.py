@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
@@ -15,29 +15,21 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 from kubernetes.client.exceptions import ApiException  # noqa: TID253 - the pod operator has imported it already
 from urllib3.exceptions import HTTPError
 
-from airflow_mlops.adapters.pods.attempts import TrainingPods, examine, explain
-from airflow_mlops.adapters.pods.kubernetes import PodClient
 from airflow_mlops.codec import decode
-from airflow_mlops.container.attempt import AttemptFolder, attempt_command
-from airflow_mlops.exceptions import ContractError
+from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.pod_ranks import ParallelTraining
-from airflow_mlops.operators.pod_training import PodTraining, attempt_name, deliver, pod_training
 from airflow_mlops.operators.pod_watch import PodWatch, join_group
-from airflow_mlops.operators.tracking import begin_run, end_run
-from airflow_mlops.training.attempts import Action, Decision, Output, enter
-from airflow_mlops.training.contract import JobResult, Kind
-from airflow_mlops.training.phase import Cause, PodPhase, PodReport, read_pod
-from airflow_mlops.training.pods import (
-    ATTEMPT_LABEL,
-    DIRECTORY_ANNOTATION,
-    PodResources,
-    PodVolume,
-    pod_name,
-    pod_overlay,
-)
+
+if TYPE_CHECKING:
+    from airflow_mlops.container.attempt import AttemptFolder
+    from airflow_mlops.operators.pod_ranks import ParallelRun
+    from airflow_mlops.operators.pod_training import PodTraining
+    from airflow_mlops.training.attempts import Decision
+    from airflow_mlops.training.contract import JobResult, Kind
+    from airflow_mlops.training.phase import PodReport
+    from airflow_mlops.training.pods import PodResources, PodVolume
 
 __all__ = ["TrainOnKubernetesOperator"]
 
@@ -58,7 +50,7 @@ class _SettledError(Exception):
         self.decision = decision
 
 
-class TrainOnKubernetesOperator(ParallelTraining):
+class TrainOnKubernetesOperator(KubernetesPodOperator):
     """Train a model in a pod, or in several that work together.
 
     Takes every argument of ``KubernetesPodOperator`` and behaves like it, except that success means a verified model:
@@ -100,6 +92,7 @@ class TrainOnKubernetesOperator(ParallelTraining):
     )
     operator_extra_links: tuple[MLflowRunLink, ...] = (MLflowRunLink(),)
     job_kind: Kind = "train"
+    _parallel: ParallelRun | None = None
 
     def __init__(
         self,
@@ -143,7 +136,7 @@ class TrainOnKubernetesOperator(ParallelTraining):
         self.parallelism = parallelism
         self.python = python
         self.mlflow_conn_id = mlflow_conn_id
-        self._returns_result = do_xcom_push
+        self.returns_result = do_xcom_push
         self._training: PodTraining | None = None
         self._run_id: str | None = None
         self._report: PodReport | None = None
@@ -156,10 +149,10 @@ class TrainOnKubernetesOperator(ParallelTraining):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or follow the pod, or find that all is done; in deferrable mode, go to sleep meanwhile."""
         with airflow_errors():
-            self.check_parallelism()
+            self._check_parallelism()
             self._training = self._plan(context)
             if self.parallelism > 1:
-                return self.train_in_parallel(context, self._training, self._run_id)
+                return self._ranks().begin(context, self._training, self._run_id)
             try:
                 super().execute(context)
             except _SettledError as settled:
@@ -178,8 +171,24 @@ class TrainOnKubernetesOperator(ParallelTraining):
                 return self._conclude(problem)
             return self._conclude(None)
 
+    def parallel_reentry(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Come back from the trigger that followed several pods."""
+        del context
+        with airflow_errors():
+            return self._ranks().resume(event)
+
+    def on_kill(self) -> None:
+        """Remove the Job with its pods and its Service, or the one pod."""
+        if self._parallel is None:
+            super().on_kill()
+            return
+        self._killed = True
+        self._parallel.stop()
+
     def build_pod_request_obj(self, context: Context | None = None, *, dry_run: bool = False) -> Any:
         """Add the training to the user's pod; the pod operator then merges, labels and mutates as it always does."""
+        from airflow_mlops.operators.pod_training import attempt_name
+
         if context is not None and self._training is not None:
             addition = PodGenerator.deserialize_model_dict(self._overlay(self._training, attempt_name(context)))
             base = self.full_pod_spec
@@ -194,6 +203,11 @@ class TrainOnKubernetesOperator(ParallelTraining):
 
     def get_or_create_pod(self, pod_request_obj: Any, context: Context) -> Any:
         """Find out what this try has to do, and do it; never more than one pod for one attempt."""
+        from airflow_mlops.adapters.pods.attempts import TrainingPods
+        from airflow_mlops.adapters.pods.kubernetes import PodClient
+        from airflow_mlops.operators.pod_training import attempt_name
+        from airflow_mlops.training.attempts import Action, enter
+
         training = self._training
         if training is None:
             raise ContractError("get_or_create_pod is part of execute")
@@ -237,9 +251,29 @@ class TrainOnKubernetesOperator(ParallelTraining):
 
     def deliver(self, result: JobResult, folder: AttemptFolder, attempt: str, run_id: str | None) -> dict[str, Any]:
         """Turn a verified result into what the task returns; may be repeated."""
+        from airflow_mlops.operators.pod_training import deliver
+
         return deliver(result, folder, attempt, run_id)
 
+    def _check_parallelism(self) -> None:
+        many = self.parallelism
+        if not isinstance(many, int) or isinstance(many, bool) or many < 1:
+            raise SpecificationError("parallelism", many, "how many pods train, a whole number of at least 1")
+        if many > 1 and self.job_kind != "train":
+            raise SpecificationError("parallelism", many, f"1: a job of kind {self.job_kind!r} is done by one pod")
+        if many > 1 and self.callbacks:
+            raise SpecificationError("callbacks", self.callbacks, "none where parallelism is above 1: they see one pod")
+
+    def _ranks(self) -> ParallelRun:
+        from airflow_mlops.operators.pod_ranks import ParallelRun
+
+        self._parallel = ParallelRun(self)
+        return self._parallel
+
     def _plan(self, context: Context) -> PodTraining:
+        from airflow_mlops.operators.pod_training import pod_training
+        from airflow_mlops.operators.tracking import begin_run
+
         tracking = begin_run(context, self.mlflow_conn_id, self.model_name, own_network=not self.hostnetwork)
         self._run_id = tracking.run_id if tracking else None
         return pod_training(
@@ -261,6 +295,15 @@ class TrainOnKubernetesOperator(ParallelTraining):
         return str(path) if path is not None and path.is_file() else self.entrypoint
 
     def _overlay(self, training: PodTraining, attempt: str) -> dict[str, Any]:
+        from airflow_mlops.container.attempt import attempt_command
+        from airflow_mlops.training.pods import (
+            ATTEMPT_LABEL,
+            DIRECTORY_ANNOTATION,
+            PodResources,
+            PodVolume,
+            pod_overlay,
+        )
+
         directory = str(training.folder.directory(attempt).path)
         return pod_overlay(
             container=self.base_container_name,
@@ -273,6 +316,8 @@ class TrainOnKubernetesOperator(ParallelTraining):
         )
 
     def _pod_name(self, folder: AttemptFolder, attempt: str) -> str:
+        from airflow_mlops.training.pods import pod_name
+
         return pod_name(self.task_id, str(folder.path), attempt)
 
     def _remember(self, state: Mapping[str, Any]) -> None:
@@ -289,6 +334,9 @@ class TrainOnKubernetesOperator(ParallelTraining):
             return None
 
     def _diagnose(self, found: Any) -> PodReport:
+        from airflow_mlops.adapters.pods.kubernetes import PodClient
+        from airflow_mlops.training.phase import Cause, PodPhase, read_pod
+
         namespace, name = (self.trigger_kwargs or {})[_POD]
         pod = None if found is None else self.client.api_client.sanitize_for_serialization(found)
         report = read_pod(pod, container=self.base_container_name)
@@ -297,12 +345,19 @@ class TrainOnKubernetesOperator(ParallelTraining):
         return read_pod(pod, container=self.base_container_name, events=PodClient(self.client, namespace).events(name))
 
     def _settle_at_once(self, decision: Decision) -> dict[str, Any]:
+        from airflow_mlops.training.attempts import Action
+
         if decision.action is Action.FAIL:
             self._report = self._diagnose(self._read())
         return self._conclude(None)
 
     def _conclude(self, problem: Exception | None) -> dict[str, Any]:
         """Return the verified result or say why there is none; may be repeated."""
+        from airflow_mlops.adapters.pods.attempts import examine, explain
+        from airflow_mlops.container.attempt import AttemptFolder
+        from airflow_mlops.operators.tracking import end_run
+        from airflow_mlops.training.attempts import Output
+
         state = self.trigger_kwargs or {}
         if _ATTEMPT not in state:
             raise problem or ContractError("no pod was asked for")
@@ -313,7 +368,7 @@ class TrainOnKubernetesOperator(ParallelTraining):
             found = examine(folder, attempt)
             if found.output is Output.VERIFIED and found.result is not None:
                 end_run(self.mlflow_conn_id, state[_RUN], "FINISHED")
-                self.do_xcom_push = self._returns_result
+                self.do_xcom_push = self.returns_result
                 return self.deliver(found.result, folder, attempt, state[_RUN])
         if self._report.exit_code is not None and self._report.exit_code in self.skip_on_exit_code:
             raise AirflowSkipException(f"the script ended with exit code {self._report.exit_code}")

@@ -45,6 +45,7 @@ def arrange(kill: str | None) -> None:
     from airflow_mlops.container.attempt import AttemptFolder
     from airflow_mlops.operators.custom_training import CustomTrainingOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator as Operator
+    from airflow_mlops.operators.pod_ranks import ParallelRun
 
     places: dict[str, tuple[Callable[[Any, str], None], Any, str]] = {
         "before looking": (before, TrainingPods, "look"),
@@ -59,7 +60,7 @@ def arrange(kill: str | None) -> None:
         "after the result was verified": (after, Operator, "_conclude"),
         "back from the trigger": (before, Operator, "trigger_reentry"),
         "after the job was made": (after, JobClient, "create_job"),
-        "when all pods have ended": (before, Operator, "_judge"),
+        "when all pods have ended": (before, ParallelRun, "_judge"),
         "after the job was removed": (after, AttemptJob, "remove"),
         "before the resource is made": (before, CustomObjectClient, "create"),
         "after the resource was made": (after, CustomObjectClient, "create"),
