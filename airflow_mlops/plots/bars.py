@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.plots.svg import COLOURS, Picture, Scale, Tone, element, finite, label, line, number, picture
+from airflow_mlops.plots.svg import COLOURS, Picture, Scale, Tone, element, finite, label, line, number, picture, spread
 
 __all__ = ["Bar", "bars"]
 
@@ -49,7 +49,7 @@ def bars(items: Sequence[Bar], *, title: str, signed: bool = False) -> Picture:
         finite(f"bars[{item.label}]", item.value, item.low, item.high, item.other)
         numbers += [one for one in (item.value, item.low, item.high, item.other) if one is not None]
     low, high = min(numbers), max(numbers)
-    scale = Scale(low, high if high > low else low + 1.0, 0.5, 99.5)
+    scale = Scale(low, high if spread(low, high) else low + 1.0, 0.5, 99.5)
     row = _HEAD + _THICK + (6 if any(item.other is not None for item in items) else 0) + 6
     parts, told = [], []
     for position, item in enumerate(items):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.plots.svg import COLOURS, Picture, Scale, Tone, element, finite, label, line, number, picture
+from airflow_mlops.plots.svg import COLOURS, Picture, Scale, Tone, element, finite, label, line, number, picture, spread
 
 __all__ = ["Curve", "curves", "frame", "histogram", "plane"]
 
@@ -123,7 +123,7 @@ def plane(points: Sequence[tuple[float, float]], x_from: float | None, y_from: f
 def _ends(numbers: Sequence[float], begin: float | None) -> tuple[float, float]:
     low = min(numbers) if begin is None else begin
     high = max(*numbers, low)
-    return low, high if high > low else low + 1.0
+    return low, high if spread(low, high) else low + max(1.0, abs(low))
 
 
 def _path(points: Sequence[tuple[float, float]], across: Scale, upwards: Scale, tone: str, *, dashed: bool) -> str:

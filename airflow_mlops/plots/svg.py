@@ -10,7 +10,20 @@ from typing import Literal
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["COLOURS", "Picture", "Scale", "Tone", "element", "finite", "label", "line", "number", "picture", "short"]
+__all__ = [
+    "COLOURS",
+    "Picture",
+    "Scale",
+    "Tone",
+    "element",
+    "finite",
+    "label",
+    "line",
+    "number",
+    "picture",
+    "short",
+    "spread",
+]
 
 Tone = Literal["new", "soft", "pass", "warn", "fail"]
 """Whose mark it is: the candidate's, the champion's, or a judgement's."""
@@ -51,7 +64,7 @@ class Scale:
         """Make a scale that holds all numbers, with a margin; one number alone stands in the middle."""
         many = list(numbers)
         low, high = min(many), max(many)
-        room = margin * (high - low) or abs(high) / 10 or 1.0
+        room = margin * (high - low) if spread(low, high) else max(abs(high) / 10, 1e-3)
         return cls(low - room, high + room, start, end)
 
     def place(self, found: float) -> float:
@@ -66,6 +79,11 @@ class Scale:
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)
         return [round(position * step, 12) + 0.0 for position in range(first, last + 1)]
+
+
+def spread(low: float, high: float) -> bool:
+    """Whether two numbers are far enough apart to stand in different places."""
+    return high - low > 1e-9 * max(1.0, abs(low), abs(high))
 
 
 def finite(where: str, *numbers: float | None) -> None:
