@@ -16,7 +16,9 @@ from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["Decision", "Evidence", "Origin", "chain", "digest", "verify_chain"]
 
-Decision = Literal["validation", "evaluation", "gate", "registration", "rollout", "promotion", "drift", "retraining"]
+Decision = Literal[
+    "validation", "evaluation", "gate", "approval", "registration", "rollout", "promotion", "drift", "retraining"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

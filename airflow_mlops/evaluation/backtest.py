@@ -21,10 +21,12 @@ class PastGate:
     :param evidence: the decision
     :param report: the evaluation; None if it cannot be read any more
     :param unreadable: why it cannot
+    :param uses: how many candidates its data had decided about by then, this one included; None if that is not known
     """
 
     evidence: Evidence
     report: EvaluationReport | None
+    uses: int | None = None
     unreadable: str = ""
 
 
@@ -61,7 +63,7 @@ class Replay:
 def replay(past: PastGate, policy: GatePolicy) -> Replay:
     """Judge once more, by another policy."""
     evidence = past.evidence
-    checks = None if past.report is None else judge(past.report, policy)
+    checks = None if past.report is None else judge(past.report, policy, uses=past.uses)
     would_be = None if checks is None else combine(checks)
     if checks is None or would_be is None:
         why: tuple[str, ...] = (past.unreadable,)

@@ -11,22 +11,27 @@ from __future__ import annotations
 import math
 
 from airflow_mlops.evaluation.metrics import METRICS
-from airflow_mlops.evaluation.policy import AbsoluteRule, GatePolicy, NonInferiorityRule, SuperiorityRule
+from airflow_mlops.evaluation.policy import _SECTIONS, AbsoluteRule, GatePolicy, NonInferiorityRule, SuperiorityRule
 from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured
 from airflow_mlops.evaluation.report import EvaluationReport
 from airflow_mlops.evaluation.slices import judge_slices
+from airflow_mlops.evaluation.tightening import WIDENED, judge_reuse
 from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["judge"]
 
 
-def judge(report: EvaluationReport, policy: GatePolicy) -> tuple[CheckResult, ...]:
-    """Apply every rule of the policy to what was measured."""
+def judge(report: EvaluationReport, policy: GatePolicy, *, uses: int | None = None) -> tuple[CheckResult, ...]:
+    """Apply every rule of the policy to what was measured.
+
+    :param uses: how many candidates the same data have decided about, this one included; None if that is not known
+    """
     if not math.isclose(report.confidence, policy.confidence):
         reason = (
             f"the evaluation's intervals cover {report.confidence:g}, but the policy asks for {policy.confidence:g}"
         )
         return (CheckResult(name="confidence", verdict=Verdict.ERROR, reason=reason),)
+    report, reuse = _reuse(report, policy, uses)
     return (
         _enough("rows", report.candidate.rows, policy.minimum_rows.rows),
         _enough("positives", report.candidate.positives, policy.minimum_rows.positives),
@@ -35,7 +40,20 @@ def judge(report: EvaluationReport, policy: GatePolicy) -> tuple[CheckResult, ..
         *(_comparison(report, rule) for rule in policy.non_inferiority),
         *(_comparison(report, rule) for rule in policy.superiority),
         *(check for rule in policy.slices for check in judge_slices(report, rule)),
+        *reuse,
     )
+
+
+def _reuse(
+    report: EvaluationReport, policy: GatePolicy, uses: int | None
+) -> tuple[EvaluationReport, tuple[CheckResult, ...]]:
+    """Return the report to judge by, and the judgement about how often its data were used, where the policy asks."""
+    if policy.holdout is None:
+        return report, ()
+    others = tuple(name for name in _SECTIONS if name not in WIDENED and policy.rules(name))
+    asked = frozenset(rule.metric for name in WIDENED for rule in policy.rules(name))
+    report, check = judge_reuse(report, policy.holdout, uses, asked=asked, others=others)
+    return report, (check,)
 
 
 def _enough(what: str, found: int, wanted: int) -> CheckResult:

@@ -14,6 +14,8 @@ A policy is a YAML file beside the DAG; :mod:`airflow_mlops.evaluation.rules` sa
       - {metric: log_loss, severity: warn}
     slices:
       - {metric: roc_auc, margin: 0.05, correction: holm, min_rows: 500, undecided: warn, too_little_data: ignore}
+    holdout: {max_uses: 3, on_reuse: tighten}
+    approval: {ask: inconclusive}
 
 Its JSON Schema, for editors, is ``airflow_mlops.schemas.load_schema("gate-policy-1")``.
 """
@@ -25,12 +27,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from airflow_mlops.codec import decode
+from airflow_mlops.evaluation.approval import ApprovalRule
+from airflow_mlops.evaluation.holdout import HoldoutRule
 from airflow_mlops.evaluation.rules import AbsoluteRule, MinimumRows, NonInferiorityRule, SliceRule, SuperiorityRule
 from airflow_mlops.exceptions import SpecificationError
 
 __all__ = [
     "AbsoluteRule",
+    "ApprovalRule",
     "GatePolicy",
+    "HoldoutRule",
     "MinimumRows",
     "NonInferiorityRule",
     "SliceRule",
@@ -51,6 +57,8 @@ class GatePolicy:
     :param non_inferiority: comparisons with the champion on the same rows
     :param superiority: improvements on the champion that are asked for, on the same rows
     :param slices: what must hold in every part of the data
+    :param holdout: how many candidates the same data may decide about; None for any number
+    :param approval: when a person decides; None for what the gate's task says, and never where it says nothing
     :param confidence: two-sided coverage of the intervals that the rules look at; an evaluation made with another one
         is not accepted
     :param policy_version: version of this document's form
@@ -61,6 +69,8 @@ class GatePolicy:
     non_inferiority: tuple[NonInferiorityRule, ...] = ()
     superiority: tuple[SuperiorityRule, ...] = ()
     slices: tuple[SliceRule, ...] = ()
+    holdout: HoldoutRule | None = None
+    approval: ApprovalRule | None = None
     confidence: float = 0.95
     policy_version: int = 1
 

@@ -58,12 +58,14 @@ def gate_check(evidence: Evidence | None, model: ModelRef) -> tuple[CheckResult,
     """
     if evidence is None:
         return ()
-    if evidence.decision != "gate":
-        raise ContractError(f"gate: its evidence is of the kind {evidence.decision!r}, not 'gate'")
+    if evidence.decision not in ("gate", "approval"):
+        raise ContractError(f"gate: its evidence is of the kind {evidence.decision!r}, not 'gate' or 'approval'")
     candidate = evidence.references.get("candidate")
     judged = candidate.get("digest") if isinstance(candidate, Mapping) else None
     if judged != model.digest:
         raise ContractError(f"gate: its evidence is about the model {judged}, but {model.digest} was to be registered")
+    if evidence.decision == "gate" and evidence.notes.get("asks"):
+        raise ContractError("gate: it asked a person, and this is not the evidence of their approval")
     if not evidence.verdict.promotes:
         raise ContractError(f"gate: its verdict is {evidence.verdict.value!r}; only 'pass' and 'warn' register")
     return (

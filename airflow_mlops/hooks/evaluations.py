@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_mlops.exceptions import ContractError, DigestMismatchError, SpecificationError
@@ -41,17 +42,21 @@ def past_gates(store: ArtifactStore, model_name: str | None = None) -> tuple[Pas
     :raises SpecificationError: if there is no evidence about that model
     :raises ContractError: if evidence was changed
     """
+    from airflow_mlops.evaluation.holdout import holdout_uses
+
     known = store.evidence_subjects()
     if model_name is not None and model_name not in known:
         raise SpecificationError("model", model_name, f"one with evidence: {', '.join(known) or 'there is none'}")
-    documents = [
-        document
-        for subject in known
-        if model_name in (None, subject)
-        for document in store.read_evidence(subject)
-        if document.decision == "gate"
-    ]
-    return tuple(_past(store, document) for document in sorted(documents, key=lambda one: one.decided_at))
+    found = []
+    for subject in known:
+        if model_name in (None, subject):
+            chain = store.read_evidence(subject)
+            found += [
+                replace(_past(store, document), uses=holdout_uses(chain[:position], document.references))
+                for position, document in enumerate(chain)
+                if document.decision == "gate"
+            ]
+    return tuple(sorted(found, key=lambda one: one.evidence.decided_at))
 
 
 def _past(store: ArtifactStore, evidence: Evidence) -> PastGate:
