@@ -22,5 +22,7 @@ def render_page(template: str, /, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def _read(name: str) -> str:
-    return files("airflow_mlops").joinpath(name).read_text(encoding="utf-8")
+def _read(name: str) -> str | None:
+    """Return a template, None where there is none: what includes it may say that it does without."""
+    path = files("airflow_mlops").joinpath(name)
+    return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from airflow_mlops.evaluation.answers import describe_answers
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.metrics import Scored, compare, measure
 from airflow_mlops.evaluation.report import DayReference, EvaluationReport, Reference, SliceReport
@@ -57,6 +58,11 @@ def build_report(
         reference=_reference(rows, names),
         smoke_difference=smoke_difference,
         diagnostics=diagnostics,
+        answers={
+            name: describe_answers(one.labels, one.scores, spec.threshold)
+            for name, one in (("candidate", rows), ("champion", other))
+            if one is not None
+        },
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_mlops.codec import decode
+from airflow_mlops.evaluation.answers import Answers
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.estimate import Estimate
 from airflow_mlops.exceptions import ContractError, SpecificationError
@@ -110,6 +111,7 @@ class EvaluationReport:
     :param small_slices: ``column=value`` to rows, for the parts that were not
     :param smoke_difference: largest deviation of the candidate from its own predictions in training
     :param diagnostics: what else was asked for and found
+    :param answers: ``candidate`` and ``champion`` to the spread of their answers; empty in reports from before
     :param report_version: version of this document's form
     """
 
@@ -125,6 +127,7 @@ class EvaluationReport:
     small_slices: Mapping[str, int] = field(default_factory=dict)
     smoke_difference: float = 0.0
     diagnostics: DiagnosticsReport | None = None
+    answers: Mapping[str, Answers] = field(default_factory=dict)
     report_version: int = 1
 
 

@@ -10,7 +10,7 @@ from airflow_mlops.plots.confusion import confusion
 from airflow_mlops.plots.curves import Curve, curves, histogram
 from airflow_mlops.plots.forest import ForestRow, forest
 from airflow_mlops.plots.reliability import ReliabilityPoint, reliability
-from airflow_mlops.plots.svg import Picture
+from airflow_mlops.plots.svg import Picture, Tone
 
 __all__ = [
     "Bar",
@@ -18,6 +18,7 @@ __all__ = [
     "ForestRow",
     "Picture",
     "ReliabilityPoint",
+    "Tone",
     "bars",
     "confusion",
     "curves",
