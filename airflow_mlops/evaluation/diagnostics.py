@@ -11,17 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_mlops.evaluation.fairness import FairnessSpec, measure_fairness
+from airflow_mlops.evaluation.fairness_report import FairnessReport
+
 __all__ = ["Diagnosed", "Diagnostics", "DiagnosticsReport", "Subject", "diagnose"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """What else is wanted, section by section; None leaves a section out."""
+    """What else is wanted, section by section; None leaves a section out.
+
+    :param fairness: whose treatment is compared
+    """
+
+    fairness: FairnessSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiagnosticsReport:
     """What was found, section by section; None where it was not asked for."""
+
+    fairness: FairnessReport | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,5 +85,6 @@ def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:
 
     :raises ContractError: if a section needs columns or rows that are not there
     """
-    del wanted, subject
-    return DiagnosticsReport()
+    return DiagnosticsReport(
+        fairness=None if wanted.fairness is None else measure_fairness(wanted.fairness, subject),
+    )

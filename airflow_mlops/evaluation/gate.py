@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 
+from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
+from airflow_mlops.evaluation.fairness_rule import judge_fairness
 from airflow_mlops.evaluation.metrics import METRICS
 from airflow_mlops.evaluation.policy import _SECTIONS, AbsoluteRule, GatePolicy, NonInferiorityRule, SuperiorityRule
 from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured
@@ -32,6 +34,7 @@ def judge(report: EvaluationReport, policy: GatePolicy, *, uses: int | None = No
         )
         return (CheckResult(name="confidence", verdict=Verdict.ERROR, reason=reason),)
     report, reuse = _reuse(report, policy, uses)
+    further = report.diagnostics or DiagnosticsReport()
     return (
         _enough("rows", report.candidate.rows, policy.minimum_rows.rows),
         _enough("positives", report.candidate.positives, policy.minimum_rows.positives),
@@ -40,6 +43,7 @@ def judge(report: EvaluationReport, policy: GatePolicy, *, uses: int | None = No
         *(_comparison(report, rule) for rule in policy.non_inferiority),
         *(_comparison(report, rule) for rule in policy.superiority),
         *(check for rule in policy.slices for check in judge_slices(report, rule)),
+        *(judge_fairness(further.fairness, rule, report.candidate.rows) for rule in policy.fairness),
         *reuse,
     )
 

@@ -28,6 +28,7 @@ from typing import Any
 
 from airflow_mlops.codec import decode
 from airflow_mlops.evaluation.approval import ApprovalRule
+from airflow_mlops.evaluation.fairness_rule import FairnessRule
 from airflow_mlops.evaluation.holdout import HoldoutRule
 from airflow_mlops.evaluation.rules import AbsoluteRule, MinimumRows, NonInferiorityRule, SliceRule, SuperiorityRule
 from airflow_mlops.exceptions import SpecificationError
@@ -35,6 +36,7 @@ from airflow_mlops.exceptions import SpecificationError
 __all__ = [
     "AbsoluteRule",
     "ApprovalRule",
+    "FairnessRule",
     "GatePolicy",
     "HoldoutRule",
     "MinimumRows",
@@ -45,7 +47,7 @@ __all__ = [
 ]
 
 #: Sections each of which is enough for a policy; a section holds a tuple of rules, or one rule or None.
-_SECTIONS = ("absolute", "non_inferiority", "superiority", "slices")
+_SECTIONS = ("absolute", "non_inferiority", "superiority", "slices", "fairness")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class GatePolicy:
     :param non_inferiority: comparisons with the champion on the same rows
     :param superiority: improvements on the champion that are asked for, on the same rows
     :param slices: what must hold in every part of the data
+    :param fairness: how far apart groups may lie
     :param holdout: how many candidates the same data may decide about; None for any number
     :param approval: when a person decides; None for what the gate's task says, and never where it says nothing
     :param confidence: two-sided coverage of the intervals that the rules look at; an evaluation made with another one
@@ -69,6 +72,7 @@ class GatePolicy:
     non_inferiority: tuple[NonInferiorityRule, ...] = ()
     superiority: tuple[SuperiorityRule, ...] = ()
     slices: tuple[SliceRule, ...] = ()
+    fairness: tuple[FairnessRule, ...] = ()
     holdout: HoldoutRule | None = None
     approval: ApprovalRule | None = None
     confidence: float = 0.95
@@ -83,7 +87,7 @@ class GatePolicy:
             raise SpecificationError("policy.confidence", self.confidence, "a number between 0 and 1")
         if self.policy_version != 1:
             raise SpecificationError("policy.policy_version", self.policy_version, "1")
-        for section in ("absolute", "non_inferiority", "superiority", "slices"):
+        for section in ("absolute", "non_inferiority", "superiority", "slices", "fairness"):
             names = [(rule.metric, getattr(rule, "kind", None)) for rule in self.rules(section)]
             twice = sorted({name for name, kind in names if names.count((name, kind)) > 1})
             if twice:

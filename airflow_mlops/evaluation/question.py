@@ -13,7 +13,7 @@ from airflow_mlops.evaluation.rules import Severity
 from airflow_mlops.stats.sample_size import detectable_difference, size_that_decides
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["Question", "first_release", "softened", "unmeasured"]
+__all__ = ["Question", "first_release", "rounded", "softened", "unmeasured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +138,8 @@ class Question:
         those = f"rows of {self.part}" if self.part else "rows"
         stays = f"would decide if the {'difference' if self.compared else 'value'} stays as it is"
         if days is None:
-            return f"; about {_rounded(rows):,} more {those} like these {stays}"
-        return f"; about {_rounded(days):,} more days like these, some {_rounded(rows):,} {those}, {stays}"
+            return f"; about {rounded(rows):,} more {those} like these {stays}"
+        return f"; about {rounded(days):,} more days like these, some {rounded(rows):,} {those}, {stays}"
 
 
 def first_release(name: str, bound: float | None, rows: int) -> CheckResult:
@@ -169,6 +169,7 @@ def softened(check: CheckResult, severity: Severity) -> CheckResult:
     )
 
 
-def _rounded(number: int) -> int:
+def rounded(number: int) -> int:
+    """Return about the same number, not smaller and with two digits that count."""
     step = int(10 ** max(0, math.floor(math.log10(number)) - 1))
     return math.ceil(number / step) * step

@@ -17,7 +17,7 @@ from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.cluster_mean import cluster_codes
 from airflow_mlops.stats.interval import Interval, normal_quantile, t_quantile
 
-__all__ = ["auc_difference", "auc_interval"]
+__all__ = ["auc_difference", "auc_influences", "auc_interval"]
 
 
 def auc_interval(labels: Any, scores: Any, *, clusters: Any = None, confidence: float = 0.95) -> Interval:
@@ -52,6 +52,23 @@ def auc_difference(labels: Any, first: Any, second: Any, *, clusters: Any = None
     variance = _variance(groups, positives - other_positives - difference, negatives - other_negatives - difference)
     reach = groups.reach(confidence) * math.sqrt(variance)
     return Interval(value=difference, low=difference - reach, high=difference + reach)
+
+
+def auc_influences(labels: Any, scores: Any) -> tuple[float, Any]:
+    """Return the area and what each row moves it by: DeLong's components, centred, over the size of the row's class.
+
+    :param labels: array of 0 and 1, both present
+    :param scores: array of numbers, higher for more likely positive
+    :raises SpecificationError: if a class is missing or lengths differ
+    """
+    import numpy as np
+
+    positive = _Groups.of(labels, None).positive
+    area, of_positives, of_negatives = _components(positive, scores)
+    influences = np.empty(len(positive))
+    influences[positive] = (of_positives - area) / len(of_positives)
+    influences[~positive] = (of_negatives - area) / len(of_negatives)
+    return area, influences
 
 
 @dataclass(frozen=True, kw_only=True)
