@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,16 @@ class ModelRegistry(Protocol):
 
     def by_alias(self, name: str, alias: str) -> ModelVersion | None:
         """Return the version that an alias names, None if the model or the alias does not exist."""
+        ...
+
+    def exclusive(self, name: str) -> AbstractContextManager[None]:
+        """Keep every other process and thread from moving the model's aliases, for a few requests.
+
+        The same thread may ask again within.
+
+        :param name: a model that has versions
+        :raises TransientAdapterError: if somebody else does not come to an end; nothing was changed
+        """
         ...
 
     def set_alias(self, name: str, alias: str, version: str, *, expected: str | None) -> None:

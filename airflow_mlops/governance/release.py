@@ -37,9 +37,10 @@ class Release:
 
 def challenge(registry: ModelRegistry, version: ModelVersion) -> None:
     """Make a version the challenger, unless it is the champion already."""
-    if _named(registry, version.name, "champion") != version.version:
-        current = _named(registry, version.name, "challenger")
-        registry.set_alias(version.name, "challenger", version.version, expected=current)
+    with registry.exclusive(version.name):
+        if _named(registry, version.name, "champion") != version.version:
+            current = _named(registry, version.name, "challenger")
+            registry.set_alias(version.name, "challenger", version.version, expected=current)
 
 
 def promote(registry: ModelRegistry, name: str, number: str, *, expected: str | None) -> Release:
@@ -49,6 +50,12 @@ def promote(registry: ModelRegistry, name: str, number: str, *, expected: str | 
     :raises ConflictError: if the version was rejected
     :raises StaleWriteError: if another version than ``expected`` is champion
     """
+    registry.version(name, number)  # an unknown model cannot be kept for oneself
+    with registry.exclusive(name):
+        return _promote(registry, name, number, expected)
+
+
+def _promote(registry: ModelRegistry, name: str, number: str, expected: str | None) -> Release:
     version = registry.version(name, number)
     if version.tags.get(REJECTED):
         raise ConflictError(f"version {number} of {name!r} was rejected and cannot lead: {version.tags[REJECTED]}")
@@ -77,8 +84,13 @@ def roll_back(registry: ModelRegistry, name: str, number: str, *, reason: str, r
     :param reason: one sentence; the first reason stays when this is repeated
     :param reject: whether the version was found wanting and must never lead; else its release was only given up
     """
+    registry.version(name, number)
+    with registry.exclusive(name):
+        return _roll_back(registry, name, number, reason, REJECTED if reject else WITHDRAWN)
+
+
+def _roll_back(registry: ModelRegistry, name: str, number: str, reason: str, tag: str) -> Release:
     version = registry.version(name, number)
-    tag = REJECTED if reject else WITHDRAWN
     if not version.tags.get(tag):
         registry.set_tags(name, number, {tag: reason, REJECTION_EVIDENCE: ""})
     _withdraw(registry, name, number)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,7 @@ class MemoryRegistry:
     def __init__(self) -> None:
         self._versions: dict[str, list[ModelVersion]] = {}
         self._aliases: dict[tuple[str, str], str] = {}
+        self._one_at_a_time = threading.RLock()
 
     def register(
         self,
@@ -61,16 +65,24 @@ class MemoryRegistry:
         number = self._aliases.get((name, alias))
         return self.version(name, number) if number else None
 
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:  # noqa: ARG002 - the port's signature
+        """Keep every other thread from moving aliases."""
+        with self._one_at_a_time:
+            yield
+
     def set_alias(self, name: str, alias: str, version: str, *, expected: str | None) -> None:
         """Move an alias; nothing happens if it is there already."""
         self.version(name, version)
-        self._check(name, alias, version, expected)
-        self._aliases[name, alias] = version
+        with self.exclusive(name):
+            self._check(name, alias, version, expected)
+            self._aliases[name, alias] = version
 
     def remove_alias(self, name: str, alias: str, *, expected: str) -> None:
         """Remove an alias; nothing happens if it is gone already."""
-        self._check(name, alias, None, expected)
-        self._aliases.pop((name, alias), None)
+        with self.exclusive(name):
+            self._check(name, alias, None, expected)
+            self._aliases.pop((name, alias), None)
 
     def set_tags(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Add tags to a version, or change them."""
@@ -101,6 +113,7 @@ def check_registry(registry: ModelRegistry, name: str, files: Path) -> None:
     assert registry.version(name, made[1].version).model == model, "the model comes back as it was given"
     assert made[0].tags["origin"] == "conformance", "lineage becomes tags"
     _check_aliases(registry, name, made[0].version, made[1].version)
+    _check_race(registry, name, [version.version for version in made[:2]])
     registry.set_tags(name, made[0].version, {"note": "a"})
     registry.set_tags(name, made[0].version, {"note": "b"})
     assert registry.version(name, made[0].version).tags["note"] == "b", "tags can be changed"
@@ -120,6 +133,22 @@ def _check_aliases(registry: ModelRegistry, name: str, one: str, two: str) -> No
     registry.remove_alias(name, "champion", expected=two)
     registry.remove_alias(name, "champion", expected=two)  # repeated: nothing happens
     assert registry.by_alias(name, "champion") is None, "the alias is gone"
+
+
+def _check_race(registry: ModelRegistry, name: str, versions: list[str]) -> None:
+    def move(version: str) -> str | None:
+        try:
+            with registry.exclusive(name), registry.exclusive(name):
+                registry.set_alias(name, "champion", version, expected=None)
+        except StaleWriteError:
+            return None
+        return version
+
+    with ThreadPoolExecutor(len(versions)) as pool:
+        won = [version for version in pool.map(move, versions) if version is not None]
+    found = registry.by_alias(name, "champion")
+    assert found is not None, "one of two who race wins"
+    assert [found.version] == won, "only one of two who expect the same wins, and the alias is what it made it"
 
 
 def _register(registry: ModelRegistry, name: str, model: ModelRef, files: Path, key: str) -> ModelVersion:

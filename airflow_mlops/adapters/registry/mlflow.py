@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_mlops.adapters.registry.mlflow_lease import LEASE_SECONDS, ModelLease
 from airflow_mlops.adapters.registry.mlflow_runs import open_run
 from airflow_mlops.adapters.registry.mlflow_server import MLflowServer
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError, TransientAdapterError
@@ -33,10 +36,13 @@ class MLflowRegistry:
     """Keeps model versions in MLflow, with the files as artefacts of a run, so that MLflow's users can load them.
 
     :param server: the tracking server
+    :param lease_seconds: for how long a process that died in the middle of a change keeps others from making theirs
     """
 
-    def __init__(self, server: MLflowServer) -> None:
+    def __init__(self, server: MLflowServer, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._server = server
+        self._lease_seconds = lease_seconds
+        self._held = threading.local()
 
     def register(
         self,
@@ -95,30 +101,75 @@ class MLflowRegistry:
             number = self._aliases(client, name).get(alias)
             return self._value(client.get_model_version(name, number)) if number else None
 
+    @contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Keep everybody else from moving the model's aliases; a lease, because MLflow compares nothing itself."""
+        held: dict[str, ModelLease] = self._held.__dict__
+        if name in held:
+            yield
+            return
+        lease = ModelLease(self._server, name, lease_seconds=self._lease_seconds)
+        with lease.hold():
+            held[name] = lease
+            try:
+                yield
+            finally:
+                del held[name]
+
     def set_alias(self, name: str, alias: str, version: str, *, expected: str | None) -> None:
         """Move an alias; nothing happens if it is there already."""
         self.version(name, version)
-        with self._server.session(f"moving the {alias} of {name!r}") as client:
-            if self._current(client, name, alias, version, expected) != version:
+        if self._current(name, alias, version, expected) == version:
+            return
+        with self.exclusive(name):
+            if self._current(name, alias, version, expected) == version:
+                return
+            with self._writing(name, f"moving the {alias} of {name!r}") as client:
                 client.set_registered_model_alias(name, alias, version)
+            self._verify(name, alias, version)
 
     def remove_alias(self, name: str, alias: str, *, expected: str) -> None:
         """Remove an alias; nothing happens if it is gone already."""
-        with self._server.session(f"removing the {alias} of {name!r}") as client:
-            if self._current(client, name, alias, None, expected) is not None:
+        if self._current(name, alias, None, expected) is None:
+            return
+        with self.exclusive(name):
+            if self._current(name, alias, None, expected) is None:
+                return
+            with self._writing(name, f"removing the {alias} of {name!r}") as client:
                 client.delete_registered_model_alias(name, alias)
+            self._verify(name, alias, None)
 
     def set_tags(self, name: str, version: str, tags: Mapping[str, str]) -> None:
         """Add tags to a version, or change them."""
-        with self._server.session(f"tagging version {version} of {name!r}") as client:
+        with self._writing(name, f"tagging version {version} of {name!r}") as client:
             for key, value in tags.items():
                 client.set_model_version_tag(name, version, key, value)
 
-    def _current(
-        self, client: MlflowClient, name: str, alias: str, wanted: str | None, expected: str | None
-    ) -> str | None:
+    @contextmanager
+    def _writing(self, name: str, what: str) -> Iterator[MlflowClient]:
+        """Give a client for a change; within a lease, only while it has time for one."""
+        lease: ModelLease | None = self._held.__dict__.get(name)
+        if lease is None:
+            with self._server.session(what) as client:
+                yield client
+            return
+        with self._server.session(what, timeout_seconds=lease.timeout_seconds) as client:
+            lease.check()
+            yield client
+
+    def _verify(self, name: str, alias: str, wanted: str | None) -> None:
+        with self._server.session(f"reading the {alias} of {name!r}") as client:
+            found = self._aliases(client, name).get(alias)
+        if found != wanted:
+            raise StaleWriteError(
+                f"the {alias} of {name!r} was made {_called(wanted)}, but it is {_called(found)} now; "
+                f"somebody moves it who does not ask for the lease"
+            )
+
+    def _current(self, name: str, alias: str, wanted: str | None, expected: str | None) -> str | None:
         check_alias(alias)
-        current = self._aliases(client, name).get(alias)
+        with self._server.session(f"reading the {alias} of {name!r}") as client:
+            current = self._aliases(client, name).get(alias)
         if current not in (wanted, expected):
             raise StaleWriteError(
                 f"the {alias} of {name!r} is {_called(current)}, but {_called(expected)} was expected; "
