@@ -17,6 +17,9 @@ __all__ = ["render_evaluation"]
 
 _WHOSE: tuple[tuple[str, Tone], ...] = (("candidate", "new"), ("champion", "soft"))
 
+# Of the parts' many pictures one is open from the start.
+_MAIN = "roc_auc"
+
 _VIEWS: Mapping[str, Callable[[Any], Any]] = {}
 """Sections whose template shows more than the section itself: name to what makes its variable."""
 
@@ -48,6 +51,7 @@ def render_evaluation(
         confusions=[(name, _confusion(name, report.answers[name])) for name, _ in _WHOSE if name in report.answers],
         spread=_spread(report.answers),
         slices=[_slices(report, name) for name in report.candidate.metrics if report.slices],
+        first_slices=_MAIN if _MAIN in report.candidate.metrics else next(iter(report.candidate.metrics), None),
         section_names=list(sections),
         plots=plots,
         evaluated_at=evaluated_at,
@@ -80,7 +84,7 @@ def _metric(report: EvaluationReport, name: str) -> dict[str, Any]:
         "better": _better(name),
         "picture": plots.forest(rows, title=f"{name} with {100 * report.confidence:g} % intervals"),
         "difference": None if difference is None else _difference(name, difference),
-        "texts": {who: text(one) for who, one in estimates.items()},
+        "texts": {who: text(estimates[who]) if who in estimates else None for who, _ in _WHOSE},
         "difference_text": None if difference is None else text(difference, "+"),
         "method": estimates["candidate"].method,
     }
@@ -88,9 +92,7 @@ def _metric(report: EvaluationReport, name: str) -> dict[str, Any]:
 
 def _difference(name: str, found: Estimate) -> Picture:
     title = f"{name}: candidate minus champion on the same rows"
-    return plots.forest(
-        [_row("candidate minus champion", found, tone(name, found))], title=title, reference=0.0, signed=True
-    )
+    return plots.forest([_row("difference", found, tone(name, found))], title=title, reference=0.0, signed=True)
 
 
 def tone(metric: str, difference: Estimate) -> Tone:

@@ -66,7 +66,7 @@ def _bar(item: Bar, scale: Scale, top: float, words: str) -> list[str]:
     parts = [
         line(zero, top + _HEAD - 2, zero, top + _HEAD + _THICK + 5, tone="ink"),
         label(item.label, "0", top + 13),
-        label(words, "100%", top + 13, soft=True, anchor="end"),
+        label(words, "100%", top + 13, soft=True, anchor="end", whole=True),
         _box(scale, item.value, top + _HEAD, _THICK, COLOURS[item.tone]),
     ]
     if item.low is not None and item.high is not None:

@@ -61,13 +61,14 @@ def forest(
     )
     bottom = _ROW * len(rows)
     parts = [*_axis(scale, bottom, signed=signed)]
-    if reference is not None:
-        parts.append(line(_x(scale, reference), 0, _x(scale, reference), bottom, tone="ink", dashed=True))
     step = 10.0 ** math.floor(math.log10((scale.high - scale.low) / 20))  # a twentieth of the width is told apart
     told = []
     for position, row in enumerate(rows):
         numbers = _numbers(row, step, signed=signed)
         told.append(f"{row.label}: {numbers}")
+        if reference is not None:  # only beside the marks, so that it crosses no words
+            top, x = _ROW * position + 17, _x(scale, reference)
+            parts.append(line(x, top, x, top + 15, tone="ink", width=2))
         parts += _row(row, scale, _ROW * position, numbers)
     if reference is not None:
         told.append(f"reference line at {number(reference, step=step, sign=signed)}")
@@ -80,7 +81,7 @@ def _row(row: ForestRow, scale: Scale, top: float, numbers: str) -> list[str]:
     hollow = row.tone == "soft"
     return [
         label(row.label, "0", top + 13),
-        label(numbers, "100%", top + 13, soft=True, anchor="end"),
+        label(numbers, "100%", top + 13, soft=True, anchor="end", whole=True),
         line(_x(scale, row.low), middle, _x(scale, row.high), middle, tone=row.tone, width=3),
         element(
             "circle",

@@ -105,9 +105,11 @@ def element(name: str, body: str = "", /, **attributes: str | float) -> str:
     return f"<{name}{given}>{body}</{name}>" if body else f"<{name}{given}/>"
 
 
-def label(words: str, x: str | float, y: float, *, soft: bool = False, anchor: str = "start") -> str:
-    """Return text at a place, cut if it is long; the whole of it shows when one points there."""
-    cut = short(words)
+def label(
+    words: str, x: str | float, y: float, *, soft: bool = False, anchor: str = "start", whole: bool = False
+) -> str:
+    """Return text at a place, cut if it is long unless the whole is wanted; it shows when one points there."""
+    cut = words if whole else short(words)
     body = escape(cut) + (element("title", escape(words)) if cut != words else "")
     fill = COLOURS["soft"] if soft else "currentColor"
     return element("text", body, x=x, y=y, fill=fill, text_anchor=anchor)
@@ -127,7 +129,9 @@ def number(found: float, *, step: float | None = None, sign: bool = False) -> st
     decimals = max(0, math.ceil(-math.log10(step) - 1e-9))
     if not math.isclose(round(step, decimals), step, rel_tol=0.02):  # steps of 0.25, say
         decimals += 1
-    return f"{found:{plus},.{min(decimals, 9)}f}"
+    decimals = min(decimals, 9)
+    found = round(found, decimals) + 0.0  # no minus before a zero
+    return f"{found:{plus if found else ''},.{decimals}f}"
 
 
 def picture(parts: Sequence[str], *, title: str, description: str, height: float) -> Picture:

@@ -109,7 +109,7 @@ def test_intervals_stand_in_order_and_the_line_at_its_place() -> None:
     assert percent(first, "cx") < percent(second, "cx")
     assert float(first.attrib["cy"]) < float(second.attrib["cy"])
     lines = all_of(drawn, "line")
-    reference = next(one for one in lines if "stroke-dasharray" in one.attrib)
+    reference = next(one for one in lines if "--ink" in one.attrib["stroke"])
     interval = next(one for one in lines if one.attrib["stroke-width"] == "3")
     assert percent(interval, "x1") < percent(first, "cx") < percent(interval, "x2")
     assert percent(interval, "x2") == percent(reference, "x1") == percent(reference, "x2")
@@ -155,6 +155,7 @@ def test_ticks_are_few_even_and_on_the_scale(low: float, span: float) -> None:
         (0.5, 0.25, False, "0.50"),
         (0.0, 0.1, True, "0.0"),
         (0.02, 0.01, True, "+0.02"),
+        (-0.0001, 0.01, True, "0.00"),
         (12000.0, 1000.0, False, "12,000"),
         (0.00123, None, False, "0.00123"),
         (0.0, None, True, "0"),
