@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import Context
 
+from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
@@ -21,7 +24,15 @@ if TYPE_CHECKING:
     from airflow_mlops.evaluation.report import EvaluationReport
     from airflow_mlops.training.contract import JobRequest
 
-__all__ = ["ENTRYPOINT", "EvaluateModelOperator", "Evaluation", "examined_data", "measured", "what_to_measure"]
+__all__ = [
+    "ENTRYPOINT",
+    "EvaluateModelOperator",
+    "Evaluation",
+    "examined_data",
+    "measured",
+    "published",
+    "what_to_measure",
+]
 
 ENTRYPOINT = "airflow_mlops.container.evaluate"
 
@@ -32,8 +43,8 @@ class EvaluateModelOperator(LocalJobOperator):
     Every number comes with an interval that respects that rows of one day are not independent; the difference of the
     two models is measured row by row. This task never judges; the gate does.
 
-    Returns ``evaluation_uri``, ``evaluation_digest``, ``summary`` (numbers), ``candidate``, ``champion`` and
-    ``dataset``.
+    Returns ``evaluation_uri``, ``evaluation_digest``, ``report_uri`` (the page), ``summary`` (numbers), ``candidate``,
+    ``champion`` and ``dataset``.
 
     :param candidate: encoded ModelRef (templated)
     :param dataset: encoded DatasetRef, or a list of them, that neither model was trained on (templated)
@@ -56,6 +67,7 @@ class EvaluateModelOperator(LocalJobOperator):
     template_fields: Sequence[str] = (
         *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data", "environment"),
     )
+    operator_extra_links = (ReportLink(),)
     ui_color = "#e8f5e9"
 
     def __init__(
@@ -105,7 +117,8 @@ class EvaluateModelOperator(LocalJobOperator):
         environment = {"OMP_NUM_THREADS": "1", **(self.environment or {})}
         directory, parts, result = self.run_job(context, store, request, entrypoint=ENTRYPOINT, environment=environment)
         report = directory / result.artifacts["report"]
-        return measured(self, report, store.write_bytes(report.read_bytes(), *parts, report.name))
+        found = measured(self, report, store.write_bytes(report.read_bytes(), *parts, report.name))
+        return published(context, store, self.model_name, report, found)
 
     def _request(self, context: Context, store: ArtifactStore, models: Mapping[str, ModelRef]) -> JobRequest:
         from airflow_mlops.training.contract import JobRequest
@@ -198,6 +211,27 @@ def measured(wanted: Evaluation, path: Path, uri: str) -> dict[str, Any]:
         "champion": None if wanted.champion is None else _reference(wanted.champion, "champion"),
         "dataset": encode(wanted.dataset if isinstance(wanted.dataset, Mapping) else list(wanted.dataset)),
     }
+
+
+def published(
+    context: Context, store: ArtifactStore, model_name: str, path: Path, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Show an evaluation as a page, and add its URI to what the task returns.
+
+    :param path: the report of a verified job
+    :param found: what :func:`measured` returned
+    """
+    from airflow_mlops.evaluation.evaluation_html import render_evaluation
+    from airflow_mlops.evaluation.report import parse_report
+
+    page = render_evaluation(
+        parse_report(path.read_text(), where=str(path)),
+        model_name=model_name,
+        evaluated_at=datetime.fromtimestamp(SystemClock().now(), UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        where=str(found["evaluation_uri"]),
+        digest=str(found["evaluation_digest"]),
+    )
+    return {**found, "report_uri": publish_report(context, store, "evaluation", page)}
 
 
 def _reference(given: Mapping[str, Any], where: str) -> Any:

@@ -18,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from airflow_mlops.codec import decode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.base import PushedLink
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_watch import PodWatch, join_group
@@ -90,7 +91,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         *KubernetesPodOperator.template_fields,
         *("entrypoint", "datasets", "model_name", "parameters", "models"),
     )
-    operator_extra_links: tuple[MLflowRunLink, ...] = (MLflowRunLink(),)
+    operator_extra_links: tuple[PushedLink, ...] = (MLflowRunLink(),)
     job_kind: Kind = "train"
     _parallel: ParallelRun | None = None
 

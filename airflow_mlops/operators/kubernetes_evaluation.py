@@ -11,7 +11,9 @@ from airflow.sdk import Context
 
 from airflow_mlops.container.attempt import AttemptFolder
 from airflow_mlops.exceptions import ContractError
-from airflow_mlops.operators.evaluation import ENTRYPOINT, examined_data, measured, what_to_measure
+from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.links.report import ReportLink
+from airflow_mlops.operators.evaluation import ENTRYPOINT, examined_data, measured, published, what_to_measure
 from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.training.contract import JobResult, Kind
@@ -46,7 +48,7 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         *KubernetesPodOperator.template_fields,
         *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
     )
-    operator_extra_links = ()
+    operator_extra_links = (ReportLink(),)
     ui_color = "#e8f5e9"
     job_kind: Kind = "evaluate"
 
@@ -89,7 +91,11 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
             self.models = {**self.models, "champion": self.champion}
         with airflow_errors():
             self.parameters = what_to_measure(self)
-        return super().execute(context)
+        return self._show(context, super().execute(context))
+
+    def trigger_reentry(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
+        """Come back from the trigger; its event is a reason to look, never evidence."""
+        return self._show(context, super().trigger_reentry(context, event))
 
     def deliver(self, result: JobResult, folder: AttemptFolder, attempt: str, run_id: str | None) -> dict[str, Any]:
         """Return the report's numbers and where it lies: in the store already, and verified."""
@@ -99,3 +105,8 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
             raise ContractError(f"the result of the job in {directory} names no artefact 'report'")
         path = directory / relative
         return measured(self, path, f"file://{path}")
+
+    def _show(self, context: Context, found: dict[str, Any]) -> dict[str, Any]:
+        with airflow_errors():
+            path = Path(str(found["evaluation_uri"]).removeprefix("file://"))
+            return published(context, ArtifactStore.from_config(), self.model_name, path, found)

@@ -77,6 +77,10 @@ def test_first_release_then_a_worse_candidate(pipeline, artifact_root, tmp_path,
     assert {part.value for part in report.slices} == {"EWR", "JFK", "LGA"}
     assert evaluated["summary"]["candidate"]["roc_auc"] == report.candidate.metrics["roc_auc"].value > 0.6
     assert evaluated["dataset"]["partition"] == "2013-02"
+    page = Path(evaluated["report_uri"].removeprefix("file://")).read_text()
+    assert "There is no champion to compare with." in page
+    assert evaluated["evaluation_digest"] in page
+    assert first.xcom("evaluate", key="_link_ReportLink").endswith("/evaluate/-1/evaluation")
     assert len(json.dumps(first.xcom("gate"))) < 3000
 
     capsys.readouterr()
