@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import math
 
+from airflow_mlops.evaluation.budgets_rule import judge_budgets
+from airflow_mlops.evaluation.calibration_rule import judge_calibration
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.fairness_rule import judge_fairness
+from airflow_mlops.evaluation.freshness_rule import judge_freshness
+from airflow_mlops.evaluation.leakage_rule import judge_leakage
 from airflow_mlops.evaluation.metrics import METRICS
 from airflow_mlops.evaluation.policy import _SECTIONS, AbsoluteRule, GatePolicy, NonInferiorityRule, SuperiorityRule
-from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured
+from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured, why_unmeasured
 from airflow_mlops.evaluation.report import EvaluationReport
+from airflow_mlops.evaluation.robustness_rule import judge_robustness
 from airflow_mlops.evaluation.slices import judge_slices
 from airflow_mlops.evaluation.tightening import WIDENED, judge_reuse
 from airflow_mlops.verdict import CheckResult, Verdict
@@ -37,13 +42,17 @@ def judge(report: EvaluationReport, policy: GatePolicy, *, uses: int | None = No
     further = report.diagnostics or DiagnosticsReport()
     return (
         _enough("rows", report.candidate.rows, policy.minimum_rows.rows),
-        _enough("positives", report.candidate.positives, policy.minimum_rows.positives),
-        _enough("negatives", report.candidate.rows - report.candidate.positives, policy.minimum_rows.positives),
+        *_enough_of_each_class(report, policy.minimum_rows.positives),
         *(_absolute(report, rule) for rule in policy.absolute),
         *(_comparison(report, rule) for rule in policy.non_inferiority),
         *(_comparison(report, rule) for rule in policy.superiority),
         *(check for rule in policy.slices for check in judge_slices(report, rule)),
         *(judge_fairness(further.fairness, rule, report.candidate.rows) for rule in policy.fairness),
+        *(() if policy.calibration is None else judge_calibration(further.calibration, policy.calibration)),
+        *(() if policy.robustness is None else judge_robustness(further.robustness, policy.robustness)),
+        *(() if policy.budgets is None else judge_budgets(further.budgets, policy.budgets)),
+        *(() if policy.leakage is None else judge_leakage(further.leakage, policy.leakage)),
+        *(() if policy.freshness is None else judge_freshness(further.freshness, policy.freshness)),
         *reuse,
     )
 
@@ -58,6 +67,14 @@ def _reuse(
     asked = frozenset(rule.metric for name in WIDENED for rule in policy.rules(name))
     report, check = judge_reuse(report, policy.holdout, uses, asked=asked, others=others)
     return report, (check,)
+
+
+def _enough_of_each_class(report: EvaluationReport, wanted: int) -> tuple[CheckResult, ...]:
+    """Only a classification has classes."""
+    if report.task != "classification":
+        return ()
+    positives = report.candidate.positives
+    return _enough("positives", positives, wanted), _enough("negatives", report.candidate.rows - positives, wanted)
 
 
 def _enough(what: str, found: int, wanted: int) -> CheckResult:
@@ -79,7 +96,8 @@ def _absolute(report: EvaluationReport, rule: AbsoluteRule) -> CheckResult:
     name = f"{rule.metric}.{side}"
     found = report.candidate.metrics.get(rule.metric)
     if found is None or bound is None:
-        return unmeasured(name, report.candidate.unmeasured.get(rule.metric), bound, report.candidate.rows)
+        why = why_unmeasured(report, rule.metric, report.candidate.unmeasured)
+        return unmeasured(name, why, bound, report.candidate.rows)
     question = Question(
         name=name,
         metric=rule.metric,
@@ -88,6 +106,7 @@ def _absolute(report: EvaluationReport, rule: AbsoluteRule) -> CheckResult:
         confidence=report.confidence,
         rows=report.candidate.rows,
         days=report.days,
+        block_length=report.block_length,
         asked=f"{side} {bound:g}",
     )
     verdict = question.place()
@@ -108,7 +127,8 @@ def _comparison(report: EvaluationReport, rule: NonInferiorityRule | Superiority
         return first_release(name, bound, report.candidate.rows)
     found = report.differences.get(rule.metric)
     if found is None:
-        return unmeasured(name, report.undiffered.get(rule.metric), bound, report.candidate.rows)
+        why = why_unmeasured(report, rule.metric, report.undiffered)
+        return unmeasured(name, why, bound, report.candidate.rows)
     question = Question(
         name=name,
         metric=rule.metric,
@@ -117,6 +137,7 @@ def _comparison(report: EvaluationReport, rule: NonInferiorityRule | Superiority
         confidence=report.confidence,
         rows=report.candidate.rows,
         days=report.days,
+        block_length=report.block_length,
         asked=f"margin {bound:+g}",
         compared=True,
     )

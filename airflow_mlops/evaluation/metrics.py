@@ -2,70 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
+from airflow_mlops.evaluation.decision_metrics import DECISION_METRICS
+from airflow_mlops.evaluation.metric import Metric
+from airflow_mlops.evaluation.probability_metrics import PROBABILITY_METRICS
+from airflow_mlops.evaluation.ranking_metrics import RANKING_METRICS
+from airflow_mlops.evaluation.regression_metrics import REGRESSION_METRICS
 from airflow_mlops.evaluation.report import Estimate, Measurements
-from airflow_mlops.exceptions import ContractError, SpecificationError
-from airflow_mlops.stats.cluster_mean import cluster_mean
-from airflow_mlops.stats.delong import auc_difference, auc_interval
+from airflow_mlops.evaluation.scored import Scored, Task
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.interval import Interval
-from airflow_mlops.stats.tango import tango_interval
-from airflow_mlops.stats.wilson import wilson_interval
 
-__all__ = ["METRICS", "Metric", "Scored", "compare", "measure"]
+__all__ = ["METRICS", "Metric", "Scored", "Task", "compare", "measure", "metrics_of"]
 
-# Probabilities of exactly 0 or 1 would make one wrong row infinitely bad.
-_CLIP = 1e-7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """Labelled rows with a model's probabilities, as numpy arrays of one length.
-
-    :param labels: 0 or 1
-    :param scores: probabilities of 1
-    :param days: group of each row
-    :param threshold: probability from which a row counts as predicted positive
-    """
-
-    labels: Any
-    scores: Any
-    days: Any
-    threshold: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse labels that are no labels and scores that are no probabilities."""
-        import numpy as np
-
-        if len(self.labels) == 0:
-            raise ContractError("there are no rows to evaluate on")
-        if not np.isin(self.labels, (0, 1)).all():
-            found = np.unique(np.asarray(self.labels, dtype="object").astype(str))[:5].tolist()
-            raise ContractError(f"labels must be 0 or 1; found {', '.join(found)}")
-        if not (np.isfinite(self.scores).all() and (self.scores >= 0).all() and (self.scores <= 1).all()):
-            raise ContractError("the model's answers must be probabilities between 0 and 1")
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric for metric in (*PROBABILITY_METRICS, *DECISION_METRICS, *REGRESSION_METRICS, *RANKING_METRICS)
+}
+"""Every metric by its name, which no two tasks share."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One measurement.
-
-    :param name: its name in policies and reports
-    :param greater_is_better: which way is good
-    :param by_day: whether days count as observations: intervals by Student's distribution over the days
-    :param method: how the intervals of one model and of a difference are made
-    :param interval: rows and confidence to the estimate for one model
-    :param difference: rows scored by two models, and confidence, to first minus second
-    """
-
-    name: str
-    greater_is_better: bool
-    by_day: bool
-    method: tuple[str, str]
-    interval: Callable[[Scored, float], Interval]
-    difference: Callable[[Scored, Scored, float], Interval]
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """Return what is measured of a model that does this."""
+    return tuple(metric for metric in METRICS.values() if metric.task == task)
 
 
 def measure(rows: Scored, confidence: float) -> Measurements:
@@ -73,14 +32,14 @@ def measure(rows: Scored, confidence: float) -> Measurements:
     import numpy as np
 
     metrics, unmeasured = {}, {}
-    for metric in METRICS.values():
+    for metric in metrics_of(rows.task):
         try:
             metrics[metric.name] = _estimate(metric.interval(rows, confidence), metric.method[0])
         except SpecificationError as error:
             unmeasured[metric.name] = str(error)
     return Measurements(
         rows=len(rows.labels),
-        positives=int(rows.labels.sum()),
+        positives=0 if rows.task == "regression" else int((rows.labels > 0).sum()),
         days=len(np.unique(rows.days)),
         metrics=metrics,
         unmeasured=unmeasured,
@@ -93,7 +52,7 @@ def compare(candidate: Scored, champion: Scored, confidence: float) -> tuple[dic
     :return: metric name to difference, and metric name to the reason why there is none
     """
     differences, missing = {}, {}
-    for metric in METRICS.values():
+    for metric in metrics_of(candidate.task):
         try:
             found = metric.difference(candidate, champion, confidence)
             differences[metric.name] = _estimate(found, metric.method[1])
@@ -104,80 +63,3 @@ def compare(candidate: Scored, champion: Scored, confidence: float) -> tuple[dic
 
 def _estimate(found: Interval, method: str) -> Estimate:
     return Estimate(value=found.value, low=found.low, high=found.high, method=method)
-
-
-def _auc(rows: Scored, confidence: float) -> Interval:
-    return auc_interval(rows.labels, rows.scores, clusters=rows.days, confidence=confidence)
-
-
-def _auc_difference(first: Scored, second: Scored, confidence: float) -> Interval:
-    return auc_difference(first.labels, first.scores, second.scores, clusters=first.days, confidence=confidence)
-
-
-def _squared_errors(rows: Scored) -> Any:
-    return (rows.scores - rows.labels) ** 2
-
-
-def _log_losses(rows: Scored) -> Any:
-    import numpy as np
-
-    scores = np.clip(rows.scores, _CLIP, 1 - _CLIP)
-    return -np.where(rows.labels == 1, np.log(scores), np.log1p(-scores))
-
-
-def _correct(rows: Scored) -> Any:
-    return (rows.scores >= rows.threshold) == (rows.labels == 1)
-
-
-def _accuracy(rows: Scored, confidence: float) -> Interval:
-    right = _correct(rows)
-    low, high = wilson_interval(int(right.sum()), len(right), confidence)
-    return Interval(value=float(right.mean()), low=low, high=high)
-
-
-def _accuracy_difference(first: Scored, second: Scored, confidence: float) -> Interval:
-    one, other = _correct(first), _correct(second)
-    return tango_interval(int((one & ~other).sum()), int((other & ~one).sum()), len(one), confidence=confidence)
-
-
-def _mean_metric(name: str, losses: Callable[[Scored], Any]) -> Metric:
-    def interval(rows: Scored, confidence: float) -> Interval:
-        return cluster_mean(losses(rows), rows.days, confidence=confidence)
-
-    def difference(first: Scored, second: Scored, confidence: float) -> Interval:
-        return cluster_mean(losses(first) - losses(second), first.days, confidence=confidence)
-
-    method = "mean, robust to dependence within days"
-    return Metric(
-        name=name,
-        greater_is_better=False,
-        by_day=True,
-        method=(method, f"paired {method}"),
-        interval=interval,
-        difference=difference,
-    )
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric(
-            name="roc_auc",
-            greater_is_better=True,
-            by_day=True,
-            method=("DeLong, summed within days", "paired DeLong, summed within days"),
-            interval=_auc,
-            difference=_auc_difference,
-        ),
-        _mean_metric("brier", _squared_errors),
-        _mean_metric("log_loss", _log_losses),
-        Metric(
-            name="accuracy",
-            greater_is_better=True,
-            by_day=False,
-            method=("Wilson", "Tango"),
-            interval=_accuracy,
-            difference=_accuracy_difference,
-        ),
-    )
-}

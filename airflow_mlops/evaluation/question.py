@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_mlops.evaluation.metrics import METRICS
-from airflow_mlops.evaluation.report import Estimate
+from airflow_mlops.evaluation.metrics import METRICS, metrics_of
+from airflow_mlops.evaluation.report import Estimate, EvaluationReport
 from airflow_mlops.evaluation.rules import Severity
 from airflow_mlops.stats.sample_size import detectable_difference, size_that_decides
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["Question", "first_release", "rounded", "softened", "unmeasured"]
+__all__ = ["Question", "first_release", "rounded", "softened", "unmeasured", "why_unmeasured"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,7 @@ class Question:
     :param asked: the bound in words, for example ``minimum 0.6``
     :param compared: whether the estimate is a difference from the champion
     :param part: the slice that it is about, as ``column=value``; None for all rows
+    :param block_length: how many days make one of ``days``
     """
 
     name: str
@@ -42,6 +43,7 @@ class Question:
     asked: str
     compared: bool = False
     part: str | None = None
+    block_length: int = 1
 
     @property
     def sign(self) -> int:
@@ -126,7 +128,7 @@ class Question:
             return {"more_rows": None}
         more = max(size - self._size, 1)
         return (
-            {"more_days": more, "more_rows": math.ceil(more * self.rows / self._size)}
+            {"more_days": more * self.block_length, "more_rows": math.ceil(more * self.rows / self._size)}
             if self._grouped
             else {"more_rows": more}
         )
@@ -156,6 +158,22 @@ def unmeasured(name: str, why: str | None, bound: float | None, rows: int) -> Ch
         reason=f"not measured: {why or 'the evaluation holds no such number'}",
         threshold=bound,
         sample_size=rows,
+    )
+
+
+def why_unmeasured(report: EvaluationReport, metric: str, reasons: Mapping[str, str]) -> str | None:
+    """Say why the evaluation holds no such number.
+
+    :param metric: name of the metric
+    :param reasons: what the evaluation itself says: metric name to reason
+    """
+    task = METRICS[metric].task
+    if task == report.task:
+        return reasons.get(metric)
+    measured = ", ".join(one.name for one in metrics_of(report.task))
+    return (
+        f"the evaluation was of the task {report.task!r}, which does not measure {metric}; "
+        f"it measures {measured}. {metric} belongs to {task!r}"
     )
 
 

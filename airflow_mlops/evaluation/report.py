@@ -10,6 +10,7 @@ from airflow_mlops.codec import decode
 from airflow_mlops.evaluation.answers import Answers
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.estimate import Estimate
+from airflow_mlops.evaluation.scored import Task
 from airflow_mlops.exceptions import ContractError, SpecificationError
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Reference",
     "SliceReport",
     "parse_report",
+    "slice_name",
 ]
 
 
@@ -28,7 +30,7 @@ class Measurements:
     """What was measured on a set of rows.
 
     :param rows: how many rows
-    :param positives: how many of them have label 1
+    :param positives: how many of them have label 1; in a ranking, how many are relevant; 0 in a regression
     :param metrics: metric name to estimate
     :param unmeasured: metric name to the reason why there is no estimate
     :param days: number of groups of rows that are not independent; None in reports from before it was counted
@@ -41,22 +43,38 @@ class Measurements:
     days: int | None = None
 
 
+def slice_name(column: str | tuple[str, ...], value: str | tuple[str, ...]) -> str:
+    """Name a part of the rows, as reports and judgements do.
+
+    :param column: column that makes the part, or several
+    :param value: its value there, or as many
+    """
+    columns = (column,) if isinstance(column, str) else column
+    values = (value,) if isinstance(value, str) else value
+    return ", ".join(f"{one}={found}" for one, found in zip(columns, values, strict=True))
+
+
 @dataclass(frozen=True, kw_only=True)
 class SliceReport:
     """The same measurements on a part of the rows.
 
-    :param column: column that makes the part
-    :param value: its value there
+    :param column: column that makes the part, or the two columns that do so together
+    :param value: its value there, or theirs
     :param candidate: the candidate on these rows
     :param differences: candidate minus champion on these rows; empty without a champion
     :param undiffered: metric name to the reason why there is no difference
     """
 
-    column: str
-    value: str
+    column: str | tuple[str, ...]
+    value: str | tuple[str, ...]
     candidate: Measurements
     differences: Mapping[str, Estimate] = field(default_factory=dict)
     undiffered: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """``column=value``, or ``column=value, other=value`` for a pair of columns."""
+        return slice_name(self.column, self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,15 +121,19 @@ class EvaluationReport:
     :param confidence: two-sided coverage of all intervals
     :param days: number of groups of rows that are not independent
     :param candidate: the candidate on all rows
-    :param reference: the candidate's days
+    :param reference: the candidate's days, which monitoring compares with; None where the task has none
     :param champion: the champion on the same rows, None without one
     :param differences: candidate minus champion, from the same rows
     :param undiffered: metric name to the reason why there is no difference
     :param slices: parts that were large enough
     :param small_slices: ``column=value`` to rows, for the parts that were not
+    :param small_pairs: the columns of those ``small_slices`` that two columns make
     :param smoke_difference: largest deviation of the candidate from its own predictions in training
     :param diagnostics: what else was asked for and found
     :param answers: ``candidate`` and ``champion`` to the spread of their answers; empty in reports from before
+    :param task: what the models do; only its metrics are measured
+    :param unreferenced: why there is no ``reference``
+    :param block_length: how many values of the day column make one of ``days``
     :param report_version: version of this document's form
     """
 
@@ -119,15 +141,19 @@ class EvaluationReport:
     confidence: float
     days: int
     candidate: Measurements
-    reference: Reference
+    reference: Reference | None = None
     champion: Measurements | None = None
     differences: Mapping[str, Estimate] = field(default_factory=dict)
     undiffered: Mapping[str, str] = field(default_factory=dict)
     slices: tuple[SliceReport, ...] = ()
     small_slices: Mapping[str, int] = field(default_factory=dict)
+    small_pairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     smoke_difference: float = 0.0
     diagnostics: DiagnosticsReport | None = None
     answers: Mapping[str, Answers] = field(default_factory=dict)
+    task: Task = "classification"
+    unreferenced: str | None = None
+    block_length: int = 1
     report_version: int = 1
 
 

@@ -22,7 +22,7 @@ class MinimumRows:
     """How much evidence there must be at least.
 
     :param rows: labelled rows
-    :param positives: rows with label 1, and as many with label 0
+    :param positives: rows with label 1, and as many with label 0; asked of classifications only
     """
 
     rows: int = 1000
@@ -111,7 +111,7 @@ class SliceRule:
     :param margin: how much worse than the champion a slice may be, in the metric's unit; or a bound instead:
     :param minimum: what the metric must reach in each slice
     :param maximum: what the metric must not exceed in each slice
-    :param columns: columns whose slices are meant; empty for all that the evaluation has
+    :param columns: columns, or pairs of them, whose slices are meant; empty for all that the evaluation has
     :param correction: ``holm`` keeps the chance that *any* slice is wrongly called worse at what the confidence leaves
         for one side (2.5 % at 95 %); ``benjamini_hochberg`` the expected share of wrong ones among those called worse;
         ``none`` is right for a few slices of which each one counts by itself
@@ -126,7 +126,7 @@ class SliceRule:
     margin: float | None = None
     minimum: float | None = None
     maximum: float | None = None
-    columns: tuple[str, ...] = ()
+    columns: tuple[str | tuple[str, ...], ...] = ()
     correction: Correction = "holm"
     min_rows: int = 200
     undecided: Literal["inconclusive", "warn"] = "inconclusive"

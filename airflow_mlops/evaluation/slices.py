@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from airflow_mlops.evaluation.metrics import METRICS
-from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured
+from airflow_mlops.evaluation.question import Question, first_release, softened, unmeasured, why_unmeasured
 from airflow_mlops.evaluation.report import EvaluationReport, SliceReport
 from airflow_mlops.evaluation.rules import SliceRule
 from airflow_mlops.stats.benjamini_hochberg import benjamini_hochberg
@@ -56,31 +56,44 @@ def judge_slices(report: EvaluationReport, rule: SliceRule) -> tuple[CheckResult
 
 def _sort(report: EvaluationReport, rule: SliceRule) -> _Parts:
     parts = _Parts()
+    wanted = {_columns(column): column for column in rule.columns}
+    small = {name: report.small_pairs.get(name, name.split("=", maxsplit=1)[0]) for name in report.small_slices}
     for part in report.slices:
-        if not rule.columns or part.column in rule.columns:
-            _take(parts, f"{part.column}={part.value}", part, report.confidence, rule)
+        if not wanted or _columns(part.column) in wanted:
+            _take(parts, report, part, rule)
     for part_name, rows in report.small_slices.items():
-        if not rule.columns or any(part_name.startswith(f"{column}=") for column in rule.columns):
+        if not wanted or _columns(small[part_name]) in wanted:
             if rows < rule.min_rows:
                 parts.thin[part_name] = f"{rows:,} rows"
             else:
                 parts.missing[part_name] = f"{rows:,} rows, which is fewer than the evaluation measures"
-    known = {one.column for one in report.slices} | {one.split("=", maxsplit=1)[0] for one in report.small_slices}
-    for column in rule.columns:
-        if column not in known:
-            parts.missing[column] = "the evaluation has no slices by this column"
+    known = {_columns(column) for column in (*(one.column for one in report.slices), *small.values())}
+    for columns, column in wanted.items():
+        if columns not in known:
+            several = "this column" if isinstance(column, str) else "these columns together"
+            parts.missing[_named(column)] = f"the evaluation has no slices by {several}"
     return parts
 
 
-def _take(parts: _Parts, name: str, part: SliceReport, confidence: float, rule: SliceRule) -> None:
-    compared = rule.margin is not None
+def _columns(column: str | tuple[str, ...]) -> frozenset[str]:
+    """Return the columns that make a slice, whatever their order."""
+    return frozenset((column,) if isinstance(column, str) else column)
+
+
+def _named(column: str | tuple[str, ...]) -> str:
+    return column if isinstance(column, str) else " × ".join(column)  # noqa: RUF001 - a sign of multiplication
+
+
+def _take(parts: _Parts, report: EvaluationReport, part: SliceReport, rule: SliceRule) -> None:
+    name, compared = part.name, rule.margin is not None
     found = (part.differences if compared else part.candidate.metrics).get(rule.metric)
     rows, days = part.candidate.rows, part.candidate.days
     if rows < rule.min_rows:
         parts.thin[name] = f"{rows:,} rows"
     elif found is None:
-        why = (part.undiffered if compared else part.candidate.unmeasured).get(rule.metric)
-        parts.thin[name] = f"{rows:,} rows, but {why or 'no such number'}"
+        why = why_unmeasured(report, rule.metric, part.undiffered if compared else part.candidate.unmeasured)
+        unfit = METRICS[rule.metric].task != report.task
+        (parts.missing if unfit else parts.thin)[name] = f"{rows:,} rows, but {why or 'no such number'}"
     elif METRICS[rule.metric].by_day and days is None and rule.correction != "none":
         parts.missing[name] = "the evaluation does not say over how many days; it was made before they were counted"
     else:
@@ -90,12 +103,13 @@ def _take(parts: _Parts, name: str, part: SliceReport, confidence: float, rule: 
             metric=rule.metric,
             found=found,
             bound=bound,
-            confidence=confidence,
+            confidence=report.confidence,
             rows=rows,
             days=days,
             asked=f"margin {bound:+g}" if compared else f"{rule.kind} {bound:g}",
             compared=compared,
             part=name,
+            block_length=report.block_length,
         )
         parts.questions.append(question)
 

@@ -1,0 +1,142 @@
+"""Measurements of probabilities, and of the order that they put rows in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from airflow_mlops.evaluation.metric import Metric, mean_metric
+from airflow_mlops.evaluation.scored import Scored
+from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.stats.cluster_bootstrap import cluster_bootstrap
+from airflow_mlops.stats.delong import auc_difference, auc_interval
+from airflow_mlops.stats.interval import Interval
+from airflow_mlops.stats.ordered_counts import (
+    average_precision,
+    binned,
+    counts_by_group,
+    lift,
+    moved_to,
+)
+
+__all__ = ["PROBABILITY_METRICS"]
+
+# Probabilities of exactly 0 or 1 would make one wrong row infinitely bad.
+_CLIP = 1e-7
+
+
+def _auc(rows: Scored, confidence: float) -> Interval:
+    return auc_interval(rows.labels, rows.scores, clusters=rows.days, confidence=confidence)
+
+
+def _auc_difference(first: Scored, second: Scored, confidence: float) -> Interval:
+    return auc_difference(first.labels, first.scores, second.scores, clusters=first.days, confidence=confidence)
+
+
+def _squared_errors(rows: Scored) -> Any:
+    return (rows.scores - rows.labels) ** 2
+
+
+def _log_losses(rows: Scored) -> Any:
+    import numpy as np
+
+    scores = np.clip(rows.scores, _CLIP, 1 - _CLIP)
+    return -np.where(rows.labels == 1, np.log(scores), np.log1p(-scores))
+
+
+def _average_precision(rows: Scored) -> Callable[[Any], Any]:
+    del rows
+    return average_precision
+
+
+def _lift(rows: Scored) -> Callable[[Any], Any]:
+    return partial(lift, share=rows.top_share)
+
+
+def _both_classes(rows: Scored) -> Any:
+    positive = rows.labels == 1
+    if positive.all() or not positive.any():
+        raise SpecificationError("labels", sorted(set(positive.astype(int).tolist())), "0 and 1, each at least once")
+    return positive
+
+
+def _exactly(rows: Scored, statistic: Callable[[Any], Any]) -> float:
+    """Return the statistic from all rows, each score a bin of its own."""
+    import numpy as np
+
+    scores, bins = np.unique(rows.scores, return_inverse=True)
+    counts = [np.bincount(bins, weights=chosen, minlength=len(scores)) for chosen in _classes(rows)]
+    return float(statistic(np.concatenate(counts)[None])[0])
+
+
+def _by_group(rows: Scored) -> Any:
+    """Count positive and negative rows by group and bin; every bin begins with a positive row's score."""
+    import numpy as np
+
+    codes, groups = rows.groups
+    bins, edges = binned(rows.scores, rows.scores[_both_classes(rows)])
+    counts = [counts_by_group(codes, groups, bins, len(edges) + 1, chosen) for chosen in _classes(rows)]
+    return np.concatenate(counts, axis=1)
+
+
+def _classes(rows: Scored) -> tuple[Any, Any]:
+    positive = rows.labels == 1
+    return positive.astype("float64"), (~positive).astype("float64")
+
+
+def _order_metric(
+    name: str, of: Callable[[Scored], Callable[[Any], Any]], *, smooth: bool, most: float | None
+) -> Metric:
+    """Return a function of the counts by score as a measurement.
+
+    :param of: rows to the function
+    :param smooth: whether it reacts smoothly to the counts
+    :param most: the largest value that there can be
+    """
+
+    def interval(rows: Scored, confidence: float) -> Interval:
+        statistic = of(rows)
+        rough = cluster_bootstrap(_by_group(rows), statistic, confidence=confidence, smooth=smooth)
+        if rough.low == rough.high:
+            raise SpecificationError(name, rough.value, "days that differ; here all are the same, so nothing is known")
+        return moved_to(_exactly(rows, statistic), rough, least=0.0, most=most)
+
+    def difference(first: Scored, second: Scored, confidence: float) -> Interval:
+        import numpy as np
+
+        one, other = _by_group(first), _by_group(second)
+        statistic = of(first)
+
+        def change(counts: Any) -> Any:
+            return statistic(counts[:, : one.shape[1]]) - statistic(counts[:, one.shape[1] :])
+
+        both = np.concatenate([one, other], axis=1)
+        rough = cluster_bootstrap(both, change, confidence=confidence, smooth=smooth)
+        return moved_to(_exactly(first, statistic) - _exactly(second, statistic), rough)
+
+    how = "tilted bootstrap of days" if smooth else "percentile bootstrap of days"
+    return Metric(
+        name=name,
+        greater_is_better=True,
+        by_day=True,
+        method=(how, f"paired, {how}"),
+        interval=interval,
+        difference=difference,
+    )
+
+
+PROBABILITY_METRICS = (
+    Metric(
+        name="roc_auc",
+        greater_is_better=True,
+        by_day=True,
+        method=("DeLong, summed within days", "paired DeLong, summed within days"),
+        interval=_auc,
+        difference=_auc_difference,
+    ),
+    mean_metric("brier", _squared_errors),
+    mean_metric("log_loss", _log_losses),
+    _order_metric("average_precision", _average_precision, smooth=True, most=1.0),
+    _order_metric("lift", _lift, smooth=False, most=None),
+)
