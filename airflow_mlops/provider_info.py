@@ -58,8 +58,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": _modules("operators", *_OPERATORS),
         "hooks": _modules("hooks", "gateway", "mlflow"),
-        "sensors": _modules("sensors", "data", "training"),
-        "triggers": _modules("triggers", "data", "rollout", "serving", "training", "training_jobs"),
+        "sensors": _modules("sensors", "data", "model_version", "training"),
+        "triggers": _modules("triggers", "data", "model_version", "rollout", "serving", "training", "training_jobs"),
     }
 
 

@@ -14,6 +14,7 @@ from airflow_mlops.exceptions import AdapterError, SpecificationError
 if TYPE_CHECKING:
     from airflow_mlops.adapters.registry.mlflow_runs import RunStatus
     from airflow_mlops.adapters.registry.mlflow_server import MLflowServer
+    from airflow_mlops.governance.awaited import Sighting
     from airflow_mlops.governance.ports import ModelRegistry
 
 __all__ = ["MLflowHook", "origin_key", "origin_tags"]
@@ -80,6 +81,16 @@ class MLflowHook(BaseHook):
         from airflow_mlops.adapters.registry.mlflow import MLflowRegistry
 
         return MLflowRegistry(self.server)
+
+    def look(self, name: str, *, after: int = 0, newest: int | None = None) -> Sighting:
+        """See a model's aliases and versions; cheaper than :meth:`registry`, for those who look often.
+
+        :param after: only versions with higher numbers, and those that aliases name
+        :param newest: at most so many of the newest; None for all
+        """
+        from airflow_mlops.adapters.registry.mlflow_look import look
+
+        return look(self.server, name, after=after, newest=newest)
 
     def start_run(self, experiment: str, who: Origin, *, name: str, tags: Mapping[str, str] | None = None) -> str:
         """Return the tracking run of a task instance, opened at its first try and found again at the next.
