@@ -18,7 +18,7 @@ from airflow_mlops.evaluation.fairness_report import METRICS, FairnessColumn, Fa
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.stats.delong import auc_influences
 from airflow_mlops.stats.group_rates import covariance_of_influences, rates_by_group
-from airflow_mlops.stats.interval import t_quantile
+from airflow_mlops.stats.interval import Interval, t_quantile
 from airflow_mlops.stats.simultaneous import pair_tail
 from airflow_mlops.stats.spread import Spread
 
@@ -126,7 +126,8 @@ def _column(spec: FairnessSpec, subject: Subject, column: str) -> FairnessColumn
     sizes = counts.rows.sum(axis=0)
     least = subject.minimum_rows if spec.minimum_rows is None else spec.minimum_rows
     large = np.flatnonzero(sizes >= least)
-    spreads, rates, unmeasured = {}, {index: {} for index in large.tolist()}, {}
+    spreads, unmeasured = {}, {}
+    rates: dict[int, dict[str, Estimate]] = {index: {} for index in large.tolist()}
     for metric in spec.metrics:
         chosen = _measurable(metric, counts, large, spec.minimum_cases)
         if len(chosen) < 2:
@@ -231,9 +232,13 @@ def _named(spread: Spread, metric: str, counts: _Counts, chosen: Any, names: lis
         covariance=tuple(tuple(row) for row in spread.covariance),
         clusters=tuple(spread.clusters),
         tail=spread.tail,
-        gap=Estimate(value=gap.value, low=gap.low, high=gap.high, method="all pairs of groups"),
-        ratio=ratio and Estimate(value=ratio.value, low=ratio.low, high=ratio.high, method="all pairs, Fieller"),
+        gap=_estimate(gap, "all pairs of groups"),
+        ratio=None if ratio is None else _estimate(ratio, "all pairs of groups, Fieller"),
     )
+
+
+def _estimate(found: Interval, method: str) -> Estimate:
+    return Estimate(value=found.value, low=found.low, high=found.high, method=method)
 
 
 def _group(name: str, index: int, counts: _Counts, rates: Mapping[str, Estimate]) -> GroupRates:

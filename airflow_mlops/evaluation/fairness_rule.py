@@ -185,7 +185,10 @@ def _in_words(more: dict[str, int | None]) -> str:
     rows, days = more["more_rows"], more.get("more_days")
     if rows is None or days is None:
         return "; the estimate is so close to the bound that no number of rows would decide"
-    return f"; about {rounded(days):,} more days like these, some {rounded(rows):,} rows, would decide if the rates stay as they are"
+    return (
+        f"; about {rounded(days):,} more days like these, some {rounded(rows):,} rows, would decide if the rates stay "
+        "as they are"
+    )
 
 
 def _listed(found: dict[str, int]) -> str:

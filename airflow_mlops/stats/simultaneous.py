@@ -16,7 +16,7 @@ from typing import Any
 
 __all__ = ["pair_tail"]
 
-_DRAWS = 20_000
+_DRAWS = 10_000
 _AT_ONCE = 2_000
 
 
