@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from airflow_mlops.evaluation.budgets import BudgetsReport, BudgetsSpec, measure_budgets
+from airflow_mlops.evaluation.calibration import CalibrationReport, CalibrationSpec, measure_calibration
 from airflow_mlops.evaluation.fairness import FairnessSpec, measure_fairness
 from airflow_mlops.evaluation.fairness_report import FairnessReport
+from airflow_mlops.evaluation.freshness import FreshnessReport, FreshnessSpec, measure_freshness
+from airflow_mlops.evaluation.leakage import LeakageReport, LeakageSpec, measure_leakage
+from airflow_mlops.evaluation.robustness import RobustnessReport, RobustnessSpec, measure_robustness
 
 __all__ = ["Diagnosed", "Diagnostics", "DiagnosticsReport", "Subject", "diagnose"]
 
@@ -22,9 +27,19 @@ class Diagnostics:
     """What else is wanted, section by section; None leaves a section out.
 
     :param fairness: whose treatment is compared
+    :param calibration: whether probabilities mean what they say
+    :param robustness: what becomes of the answers when rows are disturbed
+    :param budgets: time, size and memory
+    :param leakage: whether the candidate knows what it could not know
+    :param freshness: how old the newest rows are
     """
 
     fairness: FairnessSpec | None = None
+    calibration: CalibrationSpec | None = None
+    robustness: RobustnessSpec | None = None
+    budgets: BudgetsSpec | None = None
+    leakage: LeakageSpec | None = None
+    freshness: FreshnessSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +47,11 @@ class DiagnosticsReport:
     """What was found, section by section; None where it was not asked for."""
 
     fairness: FairnessReport | None = None
+    calibration: CalibrationReport | None = None
+    robustness: RobustnessReport | None = None
+    budgets: BudgetsReport | None = None
+    leakage: LeakageReport | None = None
+    freshness: FreshnessReport | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +107,9 @@ def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:
     """
     return DiagnosticsReport(
         fairness=None if wanted.fairness is None else measure_fairness(wanted.fairness, subject),
+        calibration=None if wanted.calibration is None else measure_calibration(wanted.calibration, subject),
+        robustness=None if wanted.robustness is None else measure_robustness(wanted.robustness, subject),
+        budgets=None if wanted.budgets is None else measure_budgets(wanted.budgets, subject),
+        leakage=None if wanted.leakage is None else measure_leakage(wanted.leakage, subject),
+        freshness=None if wanted.freshness is None else measure_freshness(wanted.freshness, subject),
     )

@@ -28,26 +28,47 @@ from typing import Any
 
 from airflow_mlops.codec import decode
 from airflow_mlops.evaluation.approval import ApprovalRule
+from airflow_mlops.evaluation.budgets_rule import BudgetsRule
+from airflow_mlops.evaluation.calibration_rule import CalibrationRule
 from airflow_mlops.evaluation.fairness_rule import FairnessRule
+from airflow_mlops.evaluation.freshness_rule import FreshnessRule
 from airflow_mlops.evaluation.holdout import HoldoutRule
+from airflow_mlops.evaluation.leakage_rule import LeakageRule
+from airflow_mlops.evaluation.robustness_rule import RobustnessRule
 from airflow_mlops.evaluation.rules import AbsoluteRule, MinimumRows, NonInferiorityRule, SliceRule, SuperiorityRule
 from airflow_mlops.exceptions import SpecificationError
 
 __all__ = [
     "AbsoluteRule",
     "ApprovalRule",
+    "BudgetsRule",
+    "CalibrationRule",
     "FairnessRule",
+    "FreshnessRule",
     "GatePolicy",
     "HoldoutRule",
+    "LeakageRule",
     "MinimumRows",
     "NonInferiorityRule",
+    "RobustnessRule",
     "SliceRule",
     "SuperiorityRule",
     "parse_policy",
 ]
 
 #: Sections each of which is enough for a policy; a section holds a tuple of rules, or one rule or None.
-_SECTIONS = ("absolute", "non_inferiority", "superiority", "slices", "fairness")
+_SECTIONS = (
+    "absolute",
+    "non_inferiority",
+    "superiority",
+    "slices",
+    "fairness",
+    "calibration",
+    "robustness",
+    "budgets",
+    "leakage",
+    "freshness",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +81,11 @@ class GatePolicy:
     :param superiority: improvements on the champion that are asked for, on the same rows
     :param slices: what must hold in every part of the data
     :param fairness: how far apart groups may lie
+    :param calibration: how far probabilities may be from the truth; None where that is not asked
+    :param robustness: what disturbed rows may do
+    :param budgets: what the model may cost to run
+    :param leakage: what it must not know
+    :param freshness: how old the newest rows may be
     :param holdout: how many candidates the same data may decide about; None for any number
     :param approval: when a person decides; None for what the gate's task says, and never where it says nothing
     :param confidence: two-sided coverage of the intervals that the rules look at; an evaluation made with another one
@@ -73,6 +99,11 @@ class GatePolicy:
     superiority: tuple[SuperiorityRule, ...] = ()
     slices: tuple[SliceRule, ...] = ()
     fairness: tuple[FairnessRule, ...] = ()
+    calibration: CalibrationRule | None = None
+    robustness: RobustnessRule | None = None
+    budgets: BudgetsRule | None = None
+    leakage: LeakageRule | None = None
+    freshness: FreshnessRule | None = None
     holdout: HoldoutRule | None = None
     approval: ApprovalRule | None = None
     confidence: float = 0.95
