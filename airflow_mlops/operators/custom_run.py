@@ -238,6 +238,6 @@ class CustomRun:
         return objects, PodClient(hook.core_v1_client, namespace)
 
     def _script(self) -> str:
-        folder = dag_folder(self)
+        folder = dag_folder(self._asked)
         path = Path(folder, self._asked.entrypoint) if folder and self._asked.entrypoint.endswith(".py") else None
         return str(path) if path is not None and path.is_file() else self._asked.entrypoint

@@ -2,79 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BranchMixIn, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from airflow_mlops.clock import SystemClock
-from airflow_mlops.codec import decode, encode
+from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
-from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
+from airflow_mlops.operators.judging import BACKENDS, Rows, file_backend, judge_files, judge_rows, load_suite, utc_now
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.record import record
-from airflow_mlops.references import DatasetRef
 from airflow_mlops.verdict import Verdict
 
 if TYPE_CHECKING:
-    from airflow_mlops.validation.ports import ValidationBackend
     from airflow_mlops.validation.quarantine import Separation
     from airflow_mlops.validation.report import RuleResult, ValidationReport
-    from airflow_mlops.validation.spec import SuiteSpec
 
 __all__ = ["ValidateDataOperator"]
 
 _ON_FAIL = ("fail", "warn", "quarantine", "branch")
-#: Backend to the distribution whose version belongs to the evidence.
-_BACKENDS = {"great_expectations": "great-expectations", "pandera": "pandera"}
 _RULES_IN_MESSAGE = 5
 
 
 class ValidateDataOperator(MLOpsOperator, BranchMixIn):
-    """Check a dataset against a suite of rules, with Great Expectations or pandera.
+    """Check rows against a suite of rules, with Great Expectations or pandera.
 
-    The message of a broken critical rule says which rule, how many rows and, unless ``example_rows`` is 0, which
-    values. What happens then is a choice:
+    The rows are named in one of four ways:
+
+    - ``dataset``: files with a digest, as :class:`SnapshotDatasetOperator` returns them. With ``spark_conn_id`` Spark
+      reads them, else this process does.
+    - ``table`` or ``query`` with ``sql_conn_id``: in a database. The rules become statements of the database; what
+      leaves it are counts, aggregates and, unless ``example_rows`` is 0, at most 200 unexpected values of a rule. (The
+      rule ``unexpected_rows_expectation`` is a statement of the user's own: it may fetch more.)
+    - ``table`` or ``query`` with ``spark_conn_id``: a table or statement of Spark's catalogue.
+    - ``dataset`` as a function, called when the task runs: it returns a frame of pandas, which is kept as Parquet in
+      the artefact store and then judged like every file; or a frame of Spark, or a ``BatchDefinition`` of Great
+      Expectations, alone or with its batch parameters, which are judged where they are.
+
+    Rows that are not in files can change: what is judged is named by connection, table or query, schema, number of
+    rows and time, and a database in which the number of rows changed during the check is tried again.
+
+    The message of a broken critical rule says which rule and how many rows. What happens then is a choice:
 
     - ``fail``: the task fails without retries.
     - ``warn``: the task succeeds, with a warning in its log.
-    - ``quarantine``: rows that break critical rules are written aside, each with the rules that it broke, and the good
-      rows go on as a dataset of their own, which the whole suite must then clear. All rows are accounted for, or the
-      task fails. A broken rule about the table as a whole fails the task: no row can be set aside for it.
+    - ``quarantine``, for rows in files: rows that break critical rules are written aside, each with the rules that it
+      broke, and the good rows go on as a dataset of their own, which the whole suite must then clear. All rows are
+      accounted for, or the task fails. A broken rule about the table as a whole fails the task: no row can be set
+      aside for it.
     - ``branch``: the task succeeds, and of the tasks behind it those in ``pass_task_ids`` or those in ``fail_task_ids``
       run; the others are skipped.
 
     A rule that cannot be evaluated, a suite without rules and a dataset without rows are errors: the task fails,
     whatever was chosen. The report is kept as an HTML page and the decision as evidence before the task ends either
-    way; the same facts are pushed as the return value.
+    way; the same facts are pushed as the return value. Values of rows stand in the report only, unless
+    ``log_examples`` says otherwise.
 
     Returns ``verdict``, ``summary`` (counts), ``failed`` (the broken rules), ``report_uri``, ``evidence_uri`` and
-    ``dataset``: what may be used further, after a quarantine the good rows. With ``on_fail="quarantine"`` there is
-    also ``quarantine`` with ``rows``, ``good_rows``, ``bad_rows``, ``broken`` (rule to number of rows), ``source``,
-    ``bad`` (reference, None if all rows are good) and ``verdict`` (of the good rows).
+    ``dataset``: what may be used further, after a quarantine the good rows; for rows that are not in files an encoded
+    :class:`~airflow_mlops.validation.source.TableRef`. With ``on_fail="quarantine"`` there is also ``quarantine`` with
+    ``rows``, ``good_rows``, ``bad_rows``, ``broken`` (rule to number of rows), ``source``, ``bad`` (reference, None if
+    all rows are good) and ``verdict`` (of the good rows).
 
-    :param dataset: encoded :class:`~airflow_mlops.references.DatasetRef`, as :class:`SnapshotDatasetOperator` returns
-        it (templated)
-    :param suite: mapping with ``name`` and ``rules``, or path of a YAML file with it; relative paths begin at the
-        DAG's folder (templated)
+    :param suite: mapping with ``name`` and ``rules``, or Great Expectations' own form of a suite; or path of a YAML or
+        JSON file with it, relative paths begin at the DAG's folder; or a function, called when the task runs, that
+        returns such a mapping, an ``ExpectationSuite``, an ``Expectation`` or a list of them (templated)
+    :param dataset: encoded :class:`~airflow_mlops.references.DatasetRef`, or a function that gives rows (templated)
+    :param table: name of a table or view, as the database writes it (templated)
+    :param schema: schema of the table, None for the database's default (templated)
+    :param query: a statement that begins with SELECT or WITH (templated)
+    :param sql_conn_id: connection of the database (templated)
+    :param spark_conn_id: connection of Spark, whose host may be ``local[*]`` (templated)
     :param on_fail: ``fail``, ``warn``, ``quarantine`` or ``branch`` (templated)
-    :param example_rows: at most how many unexpected values a rule shows; with 0 no value of any row leaves the data
+    :param example_rows: at most how many unexpected values the report shows of a rule; with 0 no value of any row
+        leaves the data
+    :param log_examples: whether these values also stand in the task's log, its message and its return value, all of
+        which Airflow keeps
     :param quarantine_warnings: whether rows that break rules of severity ``warning`` are set aside too
     :param max_bad_share: at most which share of the rows may be set aside, above 0 and at most 1; with more bad rows
         the task fails
-    :param backend: what evaluates the rules, ``great_expectations`` or ``pandera``; None for the suite's own choice
-        (templated)
+    :param backend: what evaluates the rules, ``great_expectations`` or, for rows in files, ``pandera``; None for the
+        suite's own choice (templated)
     :param pass_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may be used
     :param fail_task_ids: with ``branch``, the tasks or task groups behind this one that run on data that may not
     """
 
-    template_fields: Sequence[str] = ("dataset", "suite", "on_fail", "backend")
+    template_fields: Sequence[str] = (
+        *("suite", "dataset", "table", "schema", "query", "sql_conn_id", "spark_conn_id", "on_fail", "backend"),
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql"}
     operator_extra_links = (ReportLink(),)
     ui_color = "#fff3e0"
     #: Airflow looks for what a branch has skipped; without one there is nothing to find.
@@ -83,10 +105,16 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
     def __init__(
         self,
         *,
-        dataset: Mapping[str, Any],
-        suite: str | Path | Mapping[str, Any],
+        suite: str | Path | Mapping[str, Any] | Callable[..., Any],
+        dataset: Mapping[str, Any] | Callable[..., Any] | None = None,
+        table: str | None = None,
+        schema: str | None = None,
+        query: str | None = None,
+        sql_conn_id: str | None = None,
+        spark_conn_id: str | None = None,
         on_fail: str = "fail",
         example_rows: int = 5,
+        log_examples: bool = False,
         quarantine_warnings: bool = False,
         max_bad_share: float = 0.5,
         backend: str | None = None,
@@ -95,10 +123,16 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.dataset = dataset
         self.suite = suite
+        self.dataset = dataset
+        self.table = table
+        self.schema = schema
+        self.query = query
+        self.sql_conn_id = sql_conn_id
+        self.spark_conn_id = spark_conn_id
         self.on_fail = on_fail
         self.example_rows = example_rows
+        self.log_examples = log_examples
         self.quarantine_warnings = quarantine_warnings
         self.max_bad_share = max_bad_share
         self.backend = backend
@@ -107,19 +141,12 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate, keep report and evidence, and let the verdict decide."""
-        from airflow_mlops.validation.spec import parse_suite
-
         with airflow_errors():
-            if self.on_fail not in _ON_FAIL:
-                raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
+            rows = self._checked()
             branches = self._branches()
-            if self.backend not in (None, *_BACKENDS):
-                raise SpecificationError("backend", self.backend, "one of " + ", ".join(map(repr, _BACKENDS)))
-            document = load_document(self.suite, field="suite", folder=dag_folder(self))
-            suite = parse_suite(document if self.backend is None else {**document, "backend": self.backend})
-            dataset = decode(DatasetRef, self.dataset, where="dataset")
+            suite = load_suite(self.suite, backend=self.backend, folder=dag_folder(self))
             store = ArtifactStore.from_config()
-            report = self._judge(store, suite, dataset)
+            report = judge_rows(store, rows, suite, example_rows=self.example_rows)
             result, obstacle = self._settle(context, store, report)
         for key, value in ({"return_value": result} | (result if self.multiple_outputs else {})).items():
             context["ti"].xcom_push(key=key, value=value)
@@ -128,16 +155,25 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             self.do_branch(context, branches[report.verdict.promotes])
         return result
 
-    def _judge(self, store: ArtifactStore, suite: SuiteSpec, dataset: DatasetRef) -> ValidationReport:
-        from airflow_mlops.validation.report import judge
-
-        path = store.localize(dataset)
-        results: tuple[RuleResult, ...] = ()
-        if dataset.rows:
-            results = _backend(suite.backend).validate(
-                path, suite, format=dataset.format, example_rows=self.example_rows
+    def _checked(self) -> Rows:
+        """Check the arguments before any work is done, and say where the rows lie."""
+        if self.on_fail not in _ON_FAIL:
+            raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
+        if self.backend not in (None, *BACKENDS):
+            raise SpecificationError("backend", self.backend, "one of " + ", ".join(map(repr, BACKENDS)))
+        rows = Rows(
+            dataset=self.dataset,
+            table=self.table,
+            schema=self.schema,
+            query=self.query,
+            sql_conn_id=self.sql_conn_id,
+            spark_conn_id=self.spark_conn_id,
+        )
+        if self.on_fail == "quarantine" and not rows.in_files:
+            raise SpecificationError(
+                "on_fail", self.on_fail, "'fail', 'warn' or 'branch': bad rows are set aside from files only"
             )
-        return judge(suite, dataset, results)
+        return rows
 
     def _settle(
         self, context: Context, store: ArtifactStore, report: ValidationReport
@@ -156,7 +192,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             return self._record(context, store, report, {"quarantine": kept, "obstacle": obstacle}), obstacle
         from airflow_mlops.operators.quarantine import facts
 
-        good = self._judge(store, report.suite, separation.good)
+        good = judge_files(store, separation.good, report.suite, example_rows=self.example_rows)
         found = facts(separation, good)
         result = self._record(context, store, report, {"quarantine": found, "obstacle": None})
         after = self._record(context, store, good, {"separated_from": found["source"]}, page="validation-of-good-rows")
@@ -169,12 +205,16 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
     def _separate(self, store: ArtifactStore, report: ValidationReport) -> tuple[Separation | None, str | None]:
         from airflow_mlops.operators.quarantine import set_aside
+        from airflow_mlops.references import DatasetRef
         from airflow_mlops.validation.quarantine import plan_quarantine
 
+        if not isinstance(report.dataset, DatasetRef):
+            return None, "bad rows are set aside from files only, and these rows are not in files"
         plan = plan_quarantine(report, warnings=self.quarantine_warnings)
         if plan.obstacle is not None or not plan.positions:
             return None, plan.obstacle
-        found = set_aside(store, report, _backend(report.suite.backend), plan.positions, max_share=self.max_bad_share)
+        backend = file_backend(report.suite.backend)
+        found = set_aside(store, report, backend, plan.positions, max_share=self.max_bad_share)
         return (None, found) if isinstance(found, str) else (found, None)
 
     def _record(
@@ -189,9 +229,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         from airflow_mlops.validation.html import render_html
         from airflow_mlops.validation.report import failing_facts, summarise
 
-        checked_at = datetime.fromtimestamp(SystemClock().now(), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        separated = notes.get("quarantine")
-        html = render_html(report, checked_at=checked_at, quarantine=separated)
+        html = render_html(report, checked_at=utc_now(), quarantine=notes.get("quarantine"))
         write = publish_report if page == "validation" else _write_page
         report_uri = write(context, store, page, html)
         evidence_uri, _ = record(
@@ -204,12 +242,12 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             references={"dataset": report.dataset},
             policy=report.suite,
             notes={"report_uri": report_uri, **notes},
-            distributions=(_BACKENDS[report.suite.backend], "pandas", "pyarrow"),
+            distributions=(BACKENDS[report.suite.backend], "pandas", "pyarrow", "sqlalchemy", "pyspark"),
         )
         result = {
             "verdict": report.verdict.value,
             "summary": summarise(report),
-            "failed": failing_facts(report),
+            "failed": failing_facts(report, examples=self.log_examples),
             "report_uri": report_uri,
             "evidence_uri": evidence_uri,
             "dataset": encode(report.dataset),
@@ -222,9 +260,11 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         aside = (result.get("quarantine") or {}).get("bad_rows", 0)
         if obstacle is None and (report.verdict.promotes or aside):
             if aside:
-                self.log.warning("%s; %s rows were set aside", _message(report), f"{aside:,}")
+                self.log.warning("%s; %s rows were set aside", self._message(report), f"{aside:,}")
             return
-        message = f"{_message(report)}. {f'Quarantine: {obstacle}. ' if obstacle else ''}Report: {result['report_uri']}"
+        message = (
+            f"{self._message(report)}. {f'Quarantine: {obstacle}. ' if obstacle else ''}Report: {result['report_uri']}"
+        )
         if report.verdict is Verdict.FAIL and self.on_fail in ("warn", "branch"):
             self.log.warning("%s", message)
             return
@@ -251,17 +291,16 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             raise SpecificationError("fail_task_ids", given["fail_task_ids"], "other tasks than pass_task_ids")
         return {True: given["pass_task_ids"], False: given["fail_task_ids"]}
 
-
-def _backend(name: str) -> ValidationBackend:
-    from airflow_mlops.adapters.tables.files import load_frame
-
-    if name == "pandera":
-        from airflow_mlops.adapters.validators.pandera import PanderaBackend
-
-        return PanderaBackend(load_frame)
-    from airflow_mlops.adapters.validators.great_expectations import GreatExpectationsBackend
-
-    return GreatExpectationsBackend(load_frame)
+    def _message(self, report: ValidationReport) -> str:
+        decisive = [one for one in report.broken if one.verdict in (Verdict.FAIL, Verdict.ERROR)] or report.broken
+        known = {result.reason for result in report.results}
+        said = [check.reason for check in report.checks if check.reason not in known]
+        said += [_sentence(result, examples=self.log_examples) for result in decisive[:_RULES_IN_MESSAGE]]
+        if len(decisive) > _RULES_IN_MESSAGE:
+            said.append(f"and {len(decisive) - _RULES_IN_MESSAGE} more")
+        dataset = report.dataset.partition or report.dataset.uri
+        verdict = "is not fit for use" if report.verdict is Verdict.FAIL else "could not be cleared"
+        return f"dataset {dataset} {verdict} by suite {report.suite.name!r}: {'; '.join(said)}"
 
 
 def _write_page(context: Context, store: ArtifactStore, name: str, html: str) -> str:
@@ -272,20 +311,8 @@ def _ids(given: str | Sequence[str]) -> list[str]:
     return [given] if isinstance(given, str) else list(given)
 
 
-def _message(report: ValidationReport) -> str:
-    decisive = [result for result in report.broken if result.verdict in (Verdict.FAIL, Verdict.ERROR)] or report.broken
-    known = {result.reason for result in report.results}
-    said = [check.reason for check in report.checks if check.reason not in known]
-    said += [_sentence(result) for result in decisive[:_RULES_IN_MESSAGE]]
-    if len(decisive) > _RULES_IN_MESSAGE:
-        said.append(f"and {len(decisive) - _RULES_IN_MESSAGE} more")
-    dataset = report.dataset.partition or report.dataset.uri
-    verdict = "is not fit for use" if report.verdict is Verdict.FAIL else "could not be cleared"
-    return f"dataset {dataset} {verdict} by suite {report.suite.name!r}: {'; '.join(said)}"
-
-
-def _sentence(result: RuleResult) -> str:
-    if result.examples:
+def _sentence(result: RuleResult, *, examples: bool) -> str:
+    if examples and result.examples:
         return f"{result.reason}, for example {', '.join(example.value for example in result.examples)}"
     if result.first_rows:
         return f"{result.reason}, first in rows {', '.join(map(str, result.first_rows))} (counted from 0)"
