@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from dataclasses import replace
@@ -18,9 +19,10 @@ from airflow_mlops.evaluation.spec import EvaluationSpec
 
 np = pytest.importorskip("numpy", reason="answers are counted with it")
 
-ROWS = 4000
+ROWS = 2000
 
 
+@functools.cache
 def made_up(*, champion: bool = True, seed: int = 0) -> EvaluationReport:
     random = np.random.default_rng(seed)
     truth = random.beta(2, 5, ROWS)
