@@ -16,7 +16,7 @@ from airflow_mlops.container.job import TrainingJob, training_job
 from airflow_mlops.container.model_loading import Predictor, load_model
 from airflow_mlops.container.smoke import read_sample
 from airflow_mlops.evaluation.diagnostics import Diagnosed, Subject, diagnose
-from airflow_mlops.evaluation.evaluate import build_report
+from airflow_mlops.evaluation.evaluate import blocks_of, build_report
 from airflow_mlops.evaluation.spec import EvaluationSpec
 from airflow_mlops.exceptions import ContractError
 
@@ -35,9 +35,10 @@ def main() -> None:
         rows = _read(job.paths("test"), spec)
         candidate = load_model(*job.model("candidate"))
         champion = load_model(*job.model("champion")) if "champion" in job.request.models else None
+        _check_kind(spec, candidate=candidate, champion=champion)
         first = _diagnosed(candidate, rows)
         second = _diagnosed(champion, rows) if champion else None
-        labels, days = _labels(rows, spec.target), rows[spec.day_column].astype(str).to_numpy()
+        labels, days = _labels(rows, spec), _days(rows[spec.day_column])
         found = None
         if spec.diagnostics is not None:
             found = diagnose(
@@ -46,7 +47,7 @@ def main() -> None:
                     rows=rows,
                     target=spec.target,
                     labels=labels,
-                    days=days,
+                    days=(blocks_of(days, spec.block_length) if spec.block_length else days).astype(str),
                     candidate=first,
                     champion=second,
                     training_rows=_training_rows(job),
@@ -61,7 +62,8 @@ def main() -> None:
             days=days,
             candidate=first.scores,
             champion=second.scores if second else None,
-            slices={column: rows[column].to_numpy() for column in spec.slices},
+            queries=None if spec.group_column is None else rows[spec.group_column].to_numpy(),
+            slices={column: rows[column].to_numpy() for column in spec.columns},
             smoke_difference=_smoke_difference(candidate),
             diagnostics=found,
         )
@@ -97,7 +99,7 @@ def _read(paths: Sequence[Path], spec: EvaluationSpec) -> Any:
     import pandas as pd
 
     rows = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-    missing = [name for name in (spec.target, spec.day_column, *spec.slices) if name not in rows.columns]
+    missing = [name for name in spec.columns if name not in rows.columns]
     if missing:
         raise ContractError(f"the data lack the columns {', '.join(missing)}; they have {', '.join(rows.columns)}")
     if rows.empty:
@@ -105,20 +107,49 @@ def _read(paths: Sequence[Path], spec: EvaluationSpec) -> Any:
     return rows
 
 
-def _labels(rows: Any, target: str) -> Any:
-    unknown = int(rows[target].isna().sum())
+def _labels(rows: Any, spec: EvaluationSpec) -> Any:
+    column = rows[spec.target]
+    unknown = int(column.isna().sum())
     if unknown:
-        raise ContractError(f"{unknown} of {len(rows)} rows have no label in the column {target}")
-    return rows[target].to_numpy()
+        raise ContractError(f"{unknown} of {len(rows)} rows have no label in the column {spec.target}")
+    if spec.task == "classification":
+        return column.to_numpy()
+    try:
+        return column.to_numpy(dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise ContractError(f"the labels in the column {spec.target} must be numbers: {error}") from error
+
+
+def _days(column: Any) -> Any:
+    """Return the groups as numbers, which have an order, or as text."""
+    return column.to_numpy() if column.dtype.kind in "iu" else column.astype(str).to_numpy()
+
+
+def _check_kind(spec: EvaluationSpec, **models: Predictor | None) -> None:
+    """Refuse a classifier for a regression and the reverse: its answers would be numbers, but no answers to the task.
+
+    Either kind can rank.
+    """
+    for role, model in models.items():
+        if model is None or spec.task == "ranking":
+            continue
+        if (model.classes is not None) != (spec.task == "classification"):
+            kind = "foretells numbers" if model.classes is None else "tells classes apart"
+            raise ContractError(f"the task is {spec.task!r}, but the {role}, {type(model.estimator).__name__}, {kind}")
 
 
 def _smoke_difference(model: Predictor) -> float:
-    """Check that the model still answers its sample as it did in training, and say how far it is off."""
+    """Check that the model still answers its sample as it did in training, and say how far it is off.
+
+    Answers beyond 1 are compared in their own size.
+    """
     import numpy as np
     import pandas as pd
 
     sample = read_sample(model.path)
-    found = float(np.abs(model.predict(pd.DataFrame(list(sample.rows))) - np.asarray(sample.predictions)).max())
+    then = np.asarray(sample.predictions)
+    now = model.predict(pd.DataFrame(list(sample.rows)))
+    found = float((np.abs(now - then) / np.maximum(1.0, np.abs(then))).max())
     if not found <= SMOKE_TOLERANCE:
         raise ContractError(
             f"the candidate is up to {found:.3g} away from its own predictions in training; "

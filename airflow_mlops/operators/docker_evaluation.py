@@ -25,13 +25,17 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
     :param image: what to run, for example from ``docker/trainer`` (templated)
     :param candidate: encoded ModelRef (templated)
     :param dataset: encoded DatasetRef, or a list of them, that neither model was trained on (templated)
-    :param target: column with the labels, 0 or 1 (templated)
+    :param target: column with the labels: 0 or 1, or what the task has (templated)
     :param model_name: name of the model (templated)
     :param champion: encoded ModelRef of what serves now; None for a first release (templated)
     :param day_column: column that groups rows which are not independent
-    :param slices: columns by which the measurements are repeated, value by value
+    :param slices: columns by which the measurements are repeated, value by value, and pairs of columns
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of all intervals
+    :param task: ``classification`` into 0 and 1, ``regression`` or ``ranking``; each has metrics of its own
+    :param group_column: for ranking: the column that names the query which a row answers
+    :param metric_options: ``threshold``, ``cutoff``, ``top_share``, ``block`` and ``block_length`` as in
+        :class:`~airflow_mlops.evaluation.spec.EvaluationSpec`
     :param diagnostics: what else to find out: mapping, or path of a YAML file, with the sections of
         :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
     :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
@@ -59,9 +63,12 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
         model_name: str,
         champion: Mapping[str, Any] | None = None,
         day_column: str = "date",
-        slices: Sequence[str] = (),
+        slices: Sequence[str | Sequence[str]] = (),
         minimum_slice_rows: int = 200,
         confidence: float = 0.95,
+        task: str = "classification",
+        group_column: str | None = None,
+        metric_options: Mapping[str, Any] | None = None,
         diagnostics: str | Path | Mapping[str, Any] | None = None,
         training_data: Any = None,
         python: str | None = None,
@@ -85,6 +92,9 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
             slices=slices,
             minimum_slice_rows=minimum_slice_rows,
             confidence=confidence,
+            task=task,
+            group_column=group_column,
+            metric_options=metric_options,
             diagnostics=diagnostics,
             training_data=training_data,
             python=python,

@@ -36,6 +36,9 @@ __all__ = [
 
 ENTRYPOINT = "airflow_mlops.container.evaluate"
 
+_METRIC_OPTIONS = ("threshold", "cutoff", "top_share", "block", "block_length")
+_LATER = ("diagnostics", "task", "group_column", "cutoff", "top_share", "block", "block_length")
+
 
 class EvaluateModelOperator(LocalJobOperator):
     """Measure a candidate, and the champion on the same rows, in the model environment.
@@ -48,13 +51,17 @@ class EvaluateModelOperator(LocalJobOperator):
 
     :param candidate: encoded ModelRef (templated)
     :param dataset: encoded DatasetRef, or a list of them, that neither model was trained on (templated)
-    :param target: column with the labels, 0 or 1 (templated)
+    :param target: column with the labels: 0 or 1, or what the task has (templated)
     :param model_name: name of the model (templated)
     :param champion: encoded ModelRef of what serves now; None for a first release (templated)
     :param day_column: column that groups rows which are not independent
-    :param slices: columns by which the measurements are repeated, value by value
+    :param slices: columns by which the measurements are repeated, value by value, and pairs of columns
     :param minimum_slice_rows: smaller slices are counted but not measured
     :param confidence: two-sided coverage of all intervals
+    :param task: ``classification`` into 0 and 1, ``regression`` or ``ranking``; each has metrics of its own
+    :param group_column: for ranking: the column that names the query which a row answers
+    :param metric_options: ``threshold``, ``cutoff``, ``top_share``, ``block`` and ``block_length`` as in
+        :class:`~airflow_mlops.evaluation.spec.EvaluationSpec`
     :param diagnostics: what else to find out: mapping, or path of a YAML file, with the sections of
         :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
     :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
@@ -79,9 +86,12 @@ class EvaluateModelOperator(LocalJobOperator):
         model_name: str,
         champion: Mapping[str, Any] | None = None,
         day_column: str = "date",
-        slices: Sequence[str] = (),
+        slices: Sequence[str | Sequence[str]] = (),
         minimum_slice_rows: int = 200,
         confidence: float = 0.95,
+        task: str = "classification",
+        group_column: str | None = None,
+        metric_options: Mapping[str, Any] | None = None,
         diagnostics: str | Path | Mapping[str, Any] | None = None,
         training_data: Any = None,
         python: str | None = None,
@@ -99,6 +109,9 @@ class EvaluateModelOperator(LocalJobOperator):
         self.slices = slices
         self.minimum_slice_rows = minimum_slice_rows
         self.confidence = confidence
+        self.task = task
+        self.group_column = group_column
+        self.metric_options = metric_options
         self.diagnostics = diagnostics
         self.training_data = training_data
         self.python = python
@@ -144,9 +157,12 @@ class Evaluation(Protocol):
     dataset: Any
     target: str
     day_column: str
-    slices: Sequence[str]
+    slices: Sequence[str | Sequence[str]]
     minimum_slice_rows: int
     confidence: float
+    task: str
+    group_column: str | None
+    metric_options: Mapping[str, Any] | None
     diagnostics: str | Path | Mapping[str, Any] | None
     training_data: Any
 
@@ -171,17 +187,24 @@ def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
     document = None
     if wanted.diagnostics is not None:
         document = load_document(wanted.diagnostics, field="diagnostics", folder=dag_folder(wanted))
-    spec = EvaluationSpec(
-        target=wanted.target,
-        day_column=wanted.day_column,
-        slices=tuple(wanted.slices),
-        minimum_slice_rows=wanted.minimum_slice_rows,
-        confidence=wanted.confidence,
-        diagnostics=None if document is None else decode(Diagnostics, document, where="diagnostics"),
-    )
-    parameters: dict[str, Any] = encode(spec)
-    # Images from before there were diagnostics do not know the word.
-    return {name: value for name, value in parameters.items() if name != "diagnostics" or value is not None}
+    options = dict(wanted.metric_options or {})
+    for name, value in options.items():
+        if name not in _METRIC_OPTIONS:
+            raise SpecificationError(f"metric_options.{name}", value, "one of " + ", ".join(_METRIC_OPTIONS))
+    fields = {
+        "target": wanted.target,
+        "day_column": wanted.day_column,
+        "slices": tuple(wanted.slices),
+        "minimum_slice_rows": wanted.minimum_slice_rows,
+        "confidence": wanted.confidence,
+        "task": wanted.task,
+        "group_column": wanted.group_column,
+        "diagnostics": None if document is None else decode(Diagnostics, document, where="diagnostics"),
+    }
+    parameters: dict[str, Any] = encode(decode(EvaluationSpec, {**fields, **options}, where="evaluation"))
+    # Images from before these words existed do not know them.
+    plain = encode(EvaluationSpec(target=wanted.target))
+    return {name: found for name, found in parameters.items() if name not in _LATER or found != plain[name]}
 
 
 def examined_data(wanted: Evaluation) -> dict[str, tuple[str, Any]]:
