@@ -40,13 +40,13 @@ class Predictor:
     :param estimator: the scikit-learn object
     :param features: the columns that it needs, in order, and their MLflow types (``string``, ``double``, ``long``…)
     :param path: the directory that it came from
-    :param check: what was found before it was loaded
+    :param check: what was found before it was loaded; None for a model that was never saved
     """
 
     estimator: Any
     features: Mapping[str, str]
     path: Path
-    check: ModelCheck
+    check: ModelCheck | None = None
 
     def predict(self, frame: Any) -> Any:
         """Probability of the positive class for each row, or the foretold number of a model without classes.
@@ -160,7 +160,7 @@ def _construct(file: Path, policy: LoadingPolicy) -> tuple[Any, list[str]]:
 
 
 def _unpickle(file: Path, saved: Any, digest: str, policy: LoadingPolicy) -> Any:
-    import pickle  # noqa: S403 - read only where the policy names this very model
+    import pickle
 
     if digest not in policy.allow_pickle:
         raise ContractError(
@@ -168,7 +168,7 @@ def _unpickle(file: Path, saved: Any, digest: str, policy: LoadingPolicy) -> Any
             f"Save it as skops, or name {digest} under allow_pickle of the loading policy"
         )
     with file.open("rb") as stream:
-        return pickle.load(stream)  # noqa: S301
+        return pickle.load(stream)  # noqa: S301 - the policy names this very model
 
 
 def _features(path: Path, metadata: Mapping[str, Any]) -> dict[str, str]:
