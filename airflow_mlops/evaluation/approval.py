@@ -16,8 +16,8 @@ APPROVE, REJECT = "Approve", "Reject"
 
 _ROWS = 40
 _CONDITIONS = (
-    "Without an answer until {until} the candidate is rejected. An approval holds for this evidence only: it is void if "
-    "the evidence or the evaluation has changed by then."
+    "Without an answer until {until} the candidate is rejected. An approval holds for this evidence only: it is void "
+    "if the evidence or the evaluation has changed by then."
 )
 _HEAD = ("check", "verdict", "found", "interval", "bound", "what would decide")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evaluation.policy import GatePolicy
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport
@@ -23,38 +25,69 @@ _HEADLINES = {
 
 
 def render_html(
-    report: EvaluationReport,
+    report: EvaluationReport | None,
     policy: GatePolicy,
     checks: Sequence[CheckResult],
     *,
     model_name: str,
     judged_at: str,
+    uses: int | None = None,
+    asks: Mapping[str, Any] | None = None,
+    answer: CheckResult | None = None,
+    evaluation_address: str | None = None,
 ) -> str:
     """Render a decision for people.
 
-    :param report: what was measured
+    :param report: what was measured; None if that could not be read
     :param policy: what was asked
     :param checks: what was concluded
     :param model_name: the model
     :param judged_at: when, as text
+    :param uses: how many candidates the same data have decided about; None if that is not known
+    :param asks: ``until`` and ``assigned_users``, if a person decides
+    :param answer: what they decided; None as long as nobody has
+    :param evaluation_address: where the evaluation's own page is
     """
-    verdict = combine(checks)
+    judged = combine(checks)
+    verdict = answer.verdict if answer else judged
     return render_page(
         "evaluation/templates/gate.html",
         model_name=model_name,
         verdict=verdict.value,
-        headline=_HEADLINES[verdict],
+        judged=judged.value,
+        headline=_headline(verdict, asks, answer),
         report=report,
-        confidence=f"{100 * policy.confidence:g}",
+        confidence=f"{100 * report.confidence:g}" if report else "",
+        uses=uses,
+        asks=asks,
+        users=", ".join(str(user["name"]) for user in (asks or {}).get("assigned_users", ())),
+        answer=answer,
+        evaluation_address=evaluation_address,
         checks=[_check(check) for check in checks if not _is_good_slice(check)],
         good_slices=[_check(check) for check in checks if _is_good_slice(check)],
-        metrics=_metrics(report),
-        slices=[_slice(part) for part in report.slices],
-        small_slices=report.small_slices,
+        metrics=_metrics(report) if report else [],
+        slices=[_slice(part) for part in report.slices] if report else [],
+        small_slices=report.small_slices if report else {},
         judged_at=judged_at,
         policy_version=policy.policy_version,
         policy_digest=digest_of(encode(policy)),
+        policy_text=yaml.safe_dump(_said(encode(policy)), sort_keys=False, allow_unicode=True, width=110),
     )
+
+
+def _headline(verdict: Verdict, asks: Mapping[str, Any] | None, answer: CheckResult | None) -> str:
+    if asks and answer is None:
+        return "A person decides whether the candidate goes on."
+    if answer:
+        return "The candidate may go on: a person approved it." if verdict.promotes else "The candidate does not go on."
+    return _HEADLINES[verdict]
+
+
+def _said(value: Any) -> Any:
+    """Return what a policy says, without what it leaves out."""
+    if isinstance(value, Mapping):
+        return {key: _said(item) for key, item in value.items() if item is not None and item not in ([], {})}
+    return [_said(item) for item in value] if isinstance(value, list) else value
 
 
 def _is_good_slice(check: CheckResult) -> bool:

@@ -253,7 +253,7 @@ def test_intervals_of_another_confidence_are_not_judged():
     [
         (
             {},
-            r"policy: .no rules. .* one rule under absolute, non_inferiority, superiority or slices",
+            r"policy: .no rules. .* one rule under absolute, non_inferiority, superiority, slices",
         ),
         ({"absolut": [AUC]}, r"policy\.absolut: .* no such field; did you mean 'absolute'\?"),
         ({"absolute": [{**AUC, "minimun": 1}]}, r"policy\.absolute\[0\]\.minimun: .* did you mean 'minimum'\?"),
