@@ -54,6 +54,20 @@ _BACKTEST = (
 )
 
 
+_MODEL = _arg("model", help="Folder or URI of the model's files", metavar="MODEL")
+_SIGN = (
+    _MODEL,
+    _arg("--key", required=True, metavar="FILE", help="Private key: Ed25519 or on a NIST curve, PEM"),
+    _arg("--passphrase-variable", metavar="NAME", help="Environment variable with the key's passphrase, if it has one"),
+    _arg("--digest", metavar="sha256:…", help="Sign only if the files have this digest"),
+)
+_VERIFY = (
+    _MODEL,
+    _arg("--key", action="append", required=True, metavar="FILE", help="Public key, PEM; may be given several times"),
+    _arg("--digest", metavar="sha256:…", help="What the files must have, besides a signature"),
+)
+
+
 def _command(name: str, text: str, function: str, args: tuple[Arg, ...], module: str = "local") -> ActionCommand:
     func = lazy_load_command(f"airflow_mlops.cli.{module}.{function}")
     return ActionCommand(name=name, help=text, func=func, args=args)
@@ -95,4 +109,12 @@ def get_cli_commands() -> list[CLICommand]:
             ),
         ),
     )
-    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local))]
+    model = GroupCommand(
+        name="model",
+        help="Signatures of models",
+        subcommands=(
+            _command("sign", "Sign a model's files and keep the signature", "sign", _SIGN, module="model"),
+            _command("verify", "Check that a model's files are signed by a key", "verify", _VERIFY, module="model"),
+        ),
+    )
+    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local, model))]

@@ -2,12 +2,14 @@
 
 The request names the models ``candidate`` and, where there is one, ``champion``, the datasets ``test`` and perhaps
 ``train``, which only diagnostics look at, and in its parameters the fields of
-:class:`~airflow_mlops.evaluation.spec.EvaluationSpec`.
+:class:`~airflow_mlops.evaluation.spec.EvaluationSpec`. A further parameter ``loading`` holds an encoded
+:class:`~airflow_mlops.loading.Loading`: how the models may be loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from airflow_mlops.evaluation.diagnostics import Diagnosed, Subject, diagnose
 from airflow_mlops.evaluation.evaluate import blocks_of, build_report
 from airflow_mlops.evaluation.spec import EvaluationSpec
 from airflow_mlops.exceptions import ContractError
+from airflow_mlops.loading import Loading, ModelCheck
 
 __all__ = ["REPORT", "main"]
 
@@ -31,10 +34,12 @@ SMOKE_TOLERANCE = 1e-6
 def main() -> None:
     """Evaluate what the request names."""
     with training_job() as job:
-        spec = decode(EvaluationSpec, job.parameters, where="parameters")
+        given = dict(job.parameters)
+        loading = decode(Loading, given.pop("loading"), where="parameters.loading") if "loading" in given else None
+        spec = decode(EvaluationSpec, given, where="parameters")
         rows = _read(job.paths("test"), spec)
-        candidate = load_model(*job.model("candidate"))
-        champion = load_model(*job.model("champion")) if "champion" in job.request.models else None
+        candidate = load_model(*job.model("candidate"), loading)
+        champion = load_model(*job.model("champion"), loading) if "champion" in job.request.models else None
         _check_kind(spec, candidate=candidate, champion=champion)
         first = _diagnosed(candidate, rows)
         second = _diagnosed(champion, rows) if champion else None
@@ -67,8 +72,13 @@ def main() -> None:
             smoke_difference=_smoke_difference(candidate),
             diagnostics=found,
         )
+        report = replace(report, loaded=_checks({"candidate": candidate, "champion": champion}))
         (job.output / REPORT).write_text(canonical_json(encode(report)))
         _finish(job, {name: estimate.value for name, estimate in report.candidate.metrics.items()}, len(rows))
+
+
+def _checks(models: Mapping[str, Predictor | None]) -> dict[str, ModelCheck]:
+    return {role: model.check for role, model in models.items() if model is not None and model.check is not None}
 
 
 def _finish(job: TrainingJob, metrics: dict[str, float], rows: int) -> None:

@@ -3,14 +3,16 @@
 ``python -m airflow_mlops.container.server --name flights-v3 --model-name flights --version 3 --model-dir DIR
 --digest sha256:… --port 8200 --prediction-log DIR``
 
-The model's digest is verified before anything of it is read. A model that does not load ends the process with status
-1 and one line that says why. It listens only once the model is loaded, so ``/v2/health/ready`` means what it says.
+The model's digest is verified before anything of it is read, and its signature where ``--loading`` asks for one. A
+model that does not load ends the process with status 1 and one line that says why. It listens only once the model is
+loaded, so ``/v2/health/ready`` means what it says.
 KServe's SDK gives the protocol, health and metrics; gRPC is off, because it would need a second port for each version.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import logging.config
 import os
@@ -21,9 +23,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from airflow_mlops.codec import decode
 from airflow_mlops.container.faults import Faults
+from airflow_mlops.container.model_signature import check_signed
 from airflow_mlops.container.prediction_log import open_log
 from airflow_mlops.exceptions import MLOpsError, SpecificationError
+from airflow_mlops.loading import Loading
 from airflow_mlops.manifest import verify
 
 __all__ = ["main"]
@@ -57,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", required=True, help="registered version")
     parser.add_argument("--model-dir", required=True, type=Path, help="local directory in MLflow's format")
     parser.add_argument("--digest", required=True, help="sha256:… that the directory must have")
+    parser.add_argument("--loading", help="how the model may be loaded: a policy with its signatures, as JSON")
     parser.add_argument("--port", required=True, type=int, help="TCP port")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--prediction-log", required=True, type=Path, help="folder of all prediction logs")
@@ -79,12 +85,15 @@ def _serve(options: argparse.Namespace) -> None:
     if not 0 <= options.batch_window_ms <= 1000:
         raise SpecificationError("batch-window-ms", options.batch_window_ms, "0 to 1000 milliseconds")
     _check_port(options.host, options.port)
+    loading = _loading(options.loading)
+    if loading is not None:
+        check_signed(options.digest, loading)
     verify(options.model_dir, options.digest)
 
     from airflow_mlops.container.kserve_model import ServedModel
     from airflow_mlops.container.model_loading import load_model
 
-    predictor = load_model(options.model_dir, options.digest)
+    predictor = load_model(options.model_dir, options.digest, loading)
     _trust_checked_input()
     with open_log(options.prediction_log, model_name=options.model_name, version=options.version) as log:
         model = ServedModel(
@@ -107,6 +116,16 @@ def _serve(options: argparse.Namespace) -> None:
                 *(options.name, 100 * faults.error_rate, faults.delay_ms, faults.seed),
             )
         _server(options.host, options.port).start([model])
+
+
+def _loading(given: str | None) -> Loading | None:
+    if given is None:
+        return None
+    try:
+        document = json.loads(given)
+    except ValueError as error:
+        raise SpecificationError("loading", given, f"JSON ({error})") from error
+    return decode(Loading, document, where="loading")
 
 
 def _check_port(host: str, port: int) -> None:

@@ -12,6 +12,7 @@ from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
 from airflow_mlops.evaluation.estimate import Estimate
 from airflow_mlops.evaluation.scored import Task
 from airflow_mlops.exceptions import ContractError, SpecificationError
+from airflow_mlops.loading import ModelCheck
 
 __all__ = [
     "DayReference",
@@ -134,6 +135,7 @@ class EvaluationReport:
     :param task: what the models do; only its metrics are measured
     :param unreferenced: why there is no ``reference``
     :param block_length: how many values of the day column make one of ``days``
+    :param loaded: role to what was found before a model was loaded
     :param report_version: version of this document's form
     """
 
@@ -150,6 +152,7 @@ class EvaluationReport:
     small_pairs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     smoke_difference: float = 0.0
     diagnostics: DiagnosticsReport | None = None
+    loaded: Mapping[str, ModelCheck] = field(default_factory=dict)
     answers: Mapping[str, Answers] = field(default_factory=dict)
     task: Task = "classification"
     unreferenced: str | None = None

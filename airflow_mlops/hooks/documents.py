@@ -11,7 +11,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 
-__all__ = ["dag_folder", "load_document"]
+__all__ = ["dag_folder", "load_document", "load_text"]
 
 
 def dag_folder(operator: Any) -> str | None:
@@ -45,6 +45,22 @@ def load_document(
     if not isinstance(document, Mapping):
         raise SpecificationError(field, where, f"a file with a mapping; it holds {type(document).__name__}")
     return document
+
+
+def load_text(source: str, *, field: str, folder: str | Path | None) -> str:
+    """Return what the text file at a path or URI holds.
+
+    :param source: an absolute path, a path relative to ``folder``, or a URI
+    :param field: name of the operator's argument, for messages
+    :param folder: where relative paths begin
+    :raises SpecificationError: if it holds no text
+    :raises PermanentAdapterError: if the file is not there
+    """
+    content, where = _read(source, field, folder)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise SpecificationError(field, where, "a text file") from error
 
 
 def _read(source: str, field: str, folder: str | Path | None) -> tuple[bytes, str]:

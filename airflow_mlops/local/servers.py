@@ -7,7 +7,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from airflow_mlops.codec import decode, encode
+from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError
 from airflow_mlops.files import atomic_write_json, read_json
 from airflow_mlops.local.home import LocalHome
@@ -99,6 +99,7 @@ class ServerFiles:
             *(python, "-m", "airflow_mlops.container.server", "--name", spec.name, "--model-name", spec.model_name),
             *("--version", spec.version, "--model-dir", str(model_directory(spec.model.uri))),
             *("--digest", spec.model.digest, "--port", str(port), "--prediction-log", str(self.home.predictions)),
+            *(("--loading", canonical_json(encode(spec.loading))) if spec.loading else ()),
             *(("--fault-error-rate", str(spec.fault_error_rate)) if spec.fault_error_rate else ()),
             *(("--fault-delay-ms", str(spec.fault_delay_ms)) if spec.fault_delay_ms else ()),
         )

@@ -40,6 +40,8 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
         :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
     :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
         that compare with it (templated)
+    :param loading: how the models may be loaded: mapping, or path of a YAML file, with the fields of
+        :class:`~airflow_mlops.loading.LoadingPolicy`; None for its defaults (templated)
     :param python: interpreter in the image; None for ``python``
     :param environment: variables for the container (templated)
     :param timeout_seconds: how long the evaluation may take
@@ -71,6 +73,7 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
         metric_options: Mapping[str, Any] | None = None,
         diagnostics: str | Path | Mapping[str, Any] | None = None,
         training_data: Any = None,
+        loading: str | Path | Mapping[str, Any] | None = None,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout_seconds: float = 3600,
@@ -97,6 +100,7 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
             metric_options=metric_options,
             diagnostics=diagnostics,
             training_data=training_data,
+            loading=loading,
             python=python,
             environment=environment,
             timeout_seconds=timeout_seconds,

@@ -22,6 +22,7 @@ from airflow_mlops.references import ModelRef
 
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.report import EvaluationReport
+    from airflow_mlops.loading import Loading
     from airflow_mlops.training.contract import JobRequest
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 
 ENTRYPOINT = "airflow_mlops.container.evaluate"
 
+#: The parameter of a job that holds how its models are loaded.
+LOADING = "loading"
 _METRIC_OPTIONS = ("threshold", "cutoff", "top_share", "block", "block_length")
 _LATER = ("diagnostics", "task", "group_column", "cutoff", "top_share", "block", "block_length")
 
@@ -66,13 +69,16 @@ class EvaluateModelOperator(LocalJobOperator):
         :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
     :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
         that compare with it (templated)
+    :param loading: how the models may be loaded: mapping, or path of a YAML file, with the fields of
+        :class:`~airflow_mlops.loading.LoadingPolicy`; None for its defaults (templated)
     :param python: interpreter of the model environment; None for the option ``[mlops] model_python``
     :param environment: variables for the process (templated)
     :param timeout_seconds: how long the evaluation may take
     """
 
     template_fields: Sequence[str] = (
-        *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data", "environment"),
+        *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
+        *("loading", "environment"),
     )
     operator_extra_links = (ReportLink(),)
     ui_color = "#e8f5e9"
@@ -94,6 +100,7 @@ class EvaluateModelOperator(LocalJobOperator):
         metric_options: Mapping[str, Any] | None = None,
         diagnostics: str | Path | Mapping[str, Any] | None = None,
         training_data: Any = None,
+        loading: str | Path | Mapping[str, Any] | None = None,
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout_seconds: float = 3600,
@@ -114,6 +121,7 @@ class EvaluateModelOperator(LocalJobOperator):
         self.metric_options = metric_options
         self.diagnostics = diagnostics
         self.training_data = training_data
+        self.loading = loading
         self.python = python
         self.environment = environment
         self.timeout_seconds = timeout_seconds
@@ -137,6 +145,8 @@ class EvaluateModelOperator(LocalJobOperator):
         from airflow_mlops.training.contract import JobRequest
 
         who = origin(context)
+        # First of all, since it checks the models' signatures.
+        parameters = what_to_measure(self)
         return JobRequest(
             kind="evaluate",
             job_id="/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index))),
@@ -145,7 +155,7 @@ class EvaluateModelOperator(LocalJobOperator):
                 role: dataset_refs(store, given, where=field) for role, (field, given) in examined_data(self).items()
             },
             models={role: local_ref(store, ref) for role, ref in models.items()},
-            parameters=what_to_measure(self),
+            parameters=parameters,
         )
 
 
@@ -165,6 +175,7 @@ class Evaluation(Protocol):
     metric_options: Mapping[str, Any] | None
     diagnostics: str | Path | Mapping[str, Any] | None
     training_data: Any
+    loading: str | Path | Mapping[str, Any] | None
 
     @property
     def log(self) -> Any:
@@ -178,6 +189,7 @@ def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
     """Return the parameters of an evaluation's request.
 
     :raises SpecificationError: if a field is wrong
+    :raises ContractError: if a model is not signed as the loading policy asks
     """
     from airflow_mlops.evaluation.diagnostics import Diagnostics
     from airflow_mlops.evaluation.spec import EvaluationSpec
@@ -204,7 +216,21 @@ def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
     parameters: dict[str, Any] = encode(decode(EvaluationSpec, {**fields, **options}, where="evaluation"))
     # Images from before these words existed do not know them.
     plain = encode(EvaluationSpec(target=wanted.target))
-    return {name: found for name, found in parameters.items() if name not in _LATER or found != plain[name]}
+    found = {name: value for name, value in parameters.items() if name not in _LATER or value != plain[name]}
+    return found if wanted.loading is None else {**found, LOADING: encode(_loading(wanted))}
+
+
+def _loading(wanted: Evaluation) -> Loading:
+    from airflow_mlops.hooks.model_signatures import read_loading
+
+    given = {"candidate": wanted.candidate, "champion": wanted.champion}
+    models = [decode(ModelRef, one, where=role) for role, one in given.items() if one is not None]
+    return read_loading(
+        wanted.loading or {},
+        [model.digest for model in models],
+        store=ArtifactStore.from_config(),
+        folder=dag_folder(wanted),
+    )
 
 
 def examined_data(wanted: Evaluation) -> dict[str, tuple[str, Any]]:

@@ -46,11 +46,14 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         :class:`~airflow_mlops.evaluation.diagnostics.Diagnostics`; relative paths begin at the DAG's folder (templated)
     :param training_data: encoded DatasetRef, or a list of them, that the candidate was trained on, for the diagnostics
         that compare with it (templated)
+    :param loading: how the models may be loaded: mapping, or path of a YAML file, with the fields of
+        :class:`~airflow_mlops.loading.LoadingPolicy`; None for its defaults (templated)
     """
 
     template_fields: Sequence[str] = (
         *KubernetesPodOperator.template_fields,
         *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
+        "loading",
     )
     operator_extra_links = (ReportLink(),)
     ui_color = "#e8f5e9"
@@ -73,6 +76,7 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         metric_options: Mapping[str, Any] | None = None,
         diagnostics: str | Path | Mapping[str, Any] | None = None,
         training_data: Any = None,
+        loading: str | Path | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         # The request is made from the fields below, once they are rendered.
@@ -92,6 +96,7 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         self.metric_options = metric_options
         self.diagnostics = diagnostics
         self.training_data = training_data
+        self.loading = loading
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or follow the pod, or find that all is done; in deferrable mode, go to sleep meanwhile."""

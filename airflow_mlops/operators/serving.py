@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
+from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.endpoint import EndpointLink
 from airflow_mlops.operators.base import MLOpsOperator
@@ -23,6 +25,7 @@ from airflow_mlops.verdict import combine
 if TYPE_CHECKING:
     from airflow_mlops.adapters.serving.open_inference import InferenceClient
     from airflow_mlops.hooks.gateway import ModelGatewayHook
+    from airflow_mlops.loading import Loading
     from airflow_mlops.rollout.ports import ServerFleet
     from airflow_mlops.rollout.serving import ServerSpec
     from airflow_mlops.rollout.smoke import Reply
@@ -50,6 +53,8 @@ class StartModelServerOperator(MLOpsOperator):
     :param model_name: name of the registered model (templated)
     :param version: registered version (templated)
     :param model: the model's reference (templated)
+    :param loading: how it may be loaded: mapping, or path of a YAML file, with the fields of
+        :class:`~airflow_mlops.loading.LoadingPolicy`; None for its defaults (templated)
     :param faults: a fire drill: ``error_rate`` (0 to 1) and ``delay_ms``; None or empty for none (templated)
     :param gateway_conn_id: connection of type ``model_gateway``
     :param ready_timeout_seconds: how long the server may take
@@ -57,7 +62,7 @@ class StartModelServerOperator(MLOpsOperator):
     :param deferrable: wait in the triggerer instead of a worker slot
     """
 
-    template_fields: Sequence[str] = ("model_name", "version", "model", "faults")
+    template_fields: Sequence[str] = ("model_name", "version", "model", "loading", "faults")
     operator_extra_links = (EndpointLink(),)
     ui_color = "#e8f0d8"
 
@@ -67,6 +72,7 @@ class StartModelServerOperator(MLOpsOperator):
         model_name: str,
         version: str,
         model: Mapping[str, Any],
+        loading: str | Path | Mapping[str, Any] | None = None,
         faults: Mapping[str, Any] | None = None,
         gateway_conn_id: str = _GATEWAY,
         ready_timeout_seconds: float = 120.0,
@@ -80,6 +86,7 @@ class StartModelServerOperator(MLOpsOperator):
         self.model_name = model_name
         self.version = version
         self.model = model
+        self.loading = loading
         self.faults = faults
         self.gateway_conn_id = gateway_conn_id
         self.ready_timeout_seconds = ready_timeout_seconds
@@ -141,10 +148,21 @@ class StartModelServerOperator(MLOpsOperator):
             "model_name": self.model_name,
             "version": version,
             "model": self.model,
+            "loading": self._loading(),
             "fault_error_rate": faults.get("error_rate", 0.0),
             "fault_delay_ms": faults.get("delay_ms", 0),
         }
         return decode(ServerSpec, document)
+
+    def _loading(self) -> Loading | None:
+        """Read the policy and check the model's signature, so that a server that would refuse is not started."""
+        if self.loading is None:
+            return None
+        from airflow_mlops.hooks.artifacts import ArtifactStore
+        from airflow_mlops.hooks.model_signatures import read_loading
+
+        digest = decode(ModelRef, self.model, where="model").digest
+        return read_loading(self.loading, [digest], store=ArtifactStore.from_config(), folder=dag_folder(self))
 
     def _finish(self, context: Context, event: ServerEvent) -> dict[str, Any]:
         if event.phase != "ready":

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.loading import Loading
 from airflow_mlops.references import ModelRef
 
 __all__ = ["ServerPhase", "ServerSpec", "ServerStatus", "server_name"]
@@ -31,6 +32,7 @@ class ServerSpec:
     :param model_name: the registered model, the same for all versions
     :param version: the registered version
     :param model: the files to serve
+    :param loading: how they may be loaded, with the signatures to check; None for the policy's defaults
     :param port: TCP port on the loopback interface; None lets the supervisor choose
     :param fault_error_rate: share of requests, 0 to 1, answered with status 500: for fire drills only
     :param fault_delay_ms: milliseconds added to every answer: for fire drills only
@@ -40,6 +42,7 @@ class ServerSpec:
     model_name: str
     version: str
     model: ModelRef
+    loading: Loading | None = None
     port: int | None = None
     fault_error_rate: float = 0.0
     fault_delay_ms: int = 0
