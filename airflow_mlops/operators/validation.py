@@ -262,9 +262,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
             if aside:
                 self.log.warning("%s; %s rows were set aside", self._message(report), f"{aside:,}")
             return
-        message = (
-            f"{self._message(report)}. {f'Quarantine: {obstacle}. ' if obstacle else ''}Report: {result['report_uri']}"
-        )
+        said = f"Quarantine: {obstacle}. " if obstacle else ""
+        message = f"{self._message(report)}. {said}Report: {result['report_uri']}"
         if report.verdict is Verdict.FAIL and self.on_fail in ("warn", "branch"):
             self.log.warning("%s", message)
             return

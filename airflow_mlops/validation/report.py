@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.references import DatasetRef
+from airflow_mlops.validation.source import TableRef
 from airflow_mlops.validation.spec import RuleSpec, SuiteSpec
 from airflow_mlops.verdict import CheckResult, Verdict, combine
 
-__all__ = ["RuleResult", "UnexpectedValue", "ValidationReport", "failing_facts", "judge", "summarise"]
+__all__ = [
+    "RuleResult",
+    "UnexpectedValue",
+    "ValidationReport",
+    "failing_facts",
+    "judge",
+    "summarise",
+    "without_values",
+]
 
 _FAILED = {"critical": Verdict.FAIL, "warning": Verdict.WARN, "info": Verdict.PASS}
 
@@ -39,7 +49,8 @@ class RuleResult:
     :param examples: some distinct unexpected values, the most frequent first
     :param first_rows: positions of the first rows that break the rule, counted from 0
     :param observed: what was measured, as text, for rules about an aggregate or the table
-    :param error: why the rule could not be evaluated
+    :param observed_is_value: whether that shows values of rows, as a maximum or a list of distinct values does
+    :param error: why the rule could not be evaluated; it may quote a value
     :param missing_columns: columns that the rule reads and the data do not have
     """
 
@@ -50,6 +61,7 @@ class RuleResult:
     examples: tuple[UnexpectedValue, ...] = ()
     first_rows: tuple[int, ...] = ()
     observed: str | None = None
+    observed_is_value: bool = False
     error: str | None = None
     missing_columns: tuple[str, ...] = ()
 
@@ -76,14 +88,14 @@ class RuleResult:
     def reason(self) -> str:
         """One sentence with the numbers, without any value of a row."""
         if self.passed is None:
-            return f"{self.rule.label}: could not be evaluated: {self.error}"
+            return f"{self.rule.label}: could not be evaluated: {without_values(str(self.error), self.rule)}"
         if self.passed:
             return f"{self.rule.label}: kept{self._numbers()}"
         return f"{self.rule.label}: broken{self._numbers()}"
 
     def _numbers(self) -> str:
         if self.share is None:
-            return f"; observed {self.observed}" if self.observed is not None else ""
+            return f"; observed {self.observed}" if self.observed is not None and not self.observed_is_value else ""
         if not self.unexpected_count:
             return f" by all {self.rows:,} rows"
         counted = f"{self.unexpected_count:,} of {self.rows:,} rows ({self.share:.1%})"
@@ -102,7 +114,7 @@ class ValidationReport:
     """
 
     suite: SuiteSpec
-    dataset: DatasetRef
+    dataset: DatasetRef | TableRef
     results: tuple[RuleResult, ...]
     checks: tuple[CheckResult, ...]
     verdict: Verdict
@@ -123,7 +135,7 @@ class ValidationReport:
         return facts or self.dataset.rows == 0
 
 
-def judge(suite: SuiteSpec, dataset: DatasetRef, results: Sequence[RuleResult]) -> ValidationReport:
+def judge(suite: SuiteSpec, dataset: DatasetRef | TableRef, results: Sequence[RuleResult]) -> ValidationReport:
     """Turn rule results into a report.
 
     A dataset without rows, a suite of which nothing was evaluated and a rule without a result are errors: nothing was
@@ -176,9 +188,10 @@ def summarise(report: ValidationReport) -> dict[str, int]:
     }
 
 
-def failing_facts(report: ValidationReport, *, limit: int = 20) -> list[dict[str, Any]]:
+def failing_facts(report: ValidationReport, *, examples: bool = False, limit: int = 20) -> list[dict[str, Any]]:
     """Describe the broken rules as small JSON-safe facts, the worst first.
 
+    :param examples: whether values of rows may be shown
     :param limit: at most how many rules are described
     """
     facts = []
@@ -192,7 +205,26 @@ def failing_facts(report: ValidationReport, *, limit: int = 20) -> list[dict[str
             "rows": result.rows,
             "reason": result.reason,
         }
-        if result.examples:
+        if examples and result.examples:
             fact["examples"] = [example.value for example in result.examples]
         facts.append(fact)
     return facts
+
+
+_QUOTED = re.compile(r"""(['"`])((?:(?!\1).)*)\1""")
+_WORDS = re.compile(r"\W+|NoneType|Timestamp|Timedelta|Decimal|(numpy\.)?ndarray|[a-z_]*(str|int|float|bool)\d*")
+
+
+def without_values(text: str, rule: RuleSpec) -> str:
+    """Take out of an exception's message what it quotes; that may be a value of a row.
+
+    Names of columns and arguments of the rule, operators and names of types stay.
+    """
+    known = {str(rule.type), *map(str, rule.columns), *(str(value) for value in rule.kwargs.values())}
+
+    def shown(match: re.Match[str]) -> str:
+        quote, inside = match.groups()
+        keep = inside in known or _WORDS.fullmatch(inside)
+        return match.group() if keep else f"{quote}…{quote}"
+
+    return _QUOTED.sub(shown, text)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.validation.expectation_suite import from_expectation_suite, is_expectation_suite
 
 __all__ = ["Backend", "RuleSpec", "Severity", "SuiteSpec", "check_rule_types", "parse_suite"]
 
@@ -89,10 +90,17 @@ class SuiteSpec:
 def parse_suite(document: Any, *, where: str = "suite") -> SuiteSpec:
     """Read a suite from a mapping, as YAML or JSON gives it.
 
-    :param document: mapping with ``name`` and ``rules``
+    :param document: mapping with ``name`` and ``rules``, or Great Expectations' own form with ``name`` and
+        ``expectations``, which may be joined by ``backend``
     :param where: where it comes from; errors begin with it
     :raises SpecificationError: on an unknown key (naming the nearest known one), a wrong type or no rules
     """
+    if is_expectation_suite(document):
+        given = {key: document[key] for key in ("backend",) if key in document}
+        document = from_expectation_suite(
+            {key: value for key, value in document.items() if key not in given}, where=where
+        )
+        document |= given
     return decode(SuiteSpec, document, where=where)
 
 

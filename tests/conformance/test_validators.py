@@ -18,45 +18,11 @@ from airflow_mlops.validation.ports import ValidationBackend  # noqa: E402
 from airflow_mlops.validation.report import RuleResult  # noqa: E402
 from airflow_mlops.validation.spec import SuiteSpec, parse_suite  # noqa: E402
 from airflow_mlops.verdict import Verdict  # noqa: E402
+from tests.validation_rules import COLUMNS, ROWS, TABLE, document  # noqa: E402
 
-FRAME = pd.DataFrame(
-    {
-        "id": ["a1", "a2", "a2", None, "b1"] * 4 + ["c1"],
-        "delay": [1.0, 5.0, None, 99.0, -3.0] * 4 + [5.0],
-        "number": list(range(21)),
-        "nothing": pd.Series([None] * 21, dtype="float64"),
-    }
-)
-#: Rule, whether FRAME keeps it, how many rows break it.
-ROWS = [
-    (("column_values_to_not_be_null", {"column": "delay"}), False, 4),
-    (("column_values_to_not_be_null", {"column": "delay", "mostly": 0.8}), True, 4),
-    (("column_values_to_not_be_null", {"column": "nothing"}), False, 21),
-    (("column_values_to_be_unique", {"column": "id"}), False, 16),
-    (("column_values_to_be_unique", {"column": "number"}), True, 0),
-    (("column_values_to_be_between", {"column": "delay", "min_value": 0, "max_value": 9}), False, 8),
-    (("column_values_to_be_between", {"column": "delay", "min_value": 1, "strict_min": True}), False, 8),
-    (("column_values_to_be_between", {"column": "delay", "max_value": 99, "strict_max": True}), False, 4),
-    (("column_values_to_be_between", {"column": "delay", "min_value": -3, "max_value": 99}), True, 0),
-    (("column_values_to_be_between", {"column": "nothing", "min_value": 0}), True, 0),
-    (("column_values_to_be_between", {"column": "delay", "max_value": 9, "mostly": 0.76}), True, 4),
-    (("column_values_to_be_between", {"column": "delay", "max_value": 9, "mostly": 0.77}), False, 4),
-    (("column_values_to_be_in_set", {"column": "id", "value_set": ["a1", "a2"]}), False, 5),
-    (("column_values_to_not_be_in_set", {"column": "id", "value_set": ["c1"]}), False, 1),
-    (("column_values_to_match_regex", {"column": "id", "regex": "^a|1$"}), True, 0),
-    (("column_values_to_match_regex", {"column": "id", "regex": "1"}), False, 8),
-    (("column_value_lengths_to_equal", {"column": "id", "value": 2}), True, 0),
-    (("column_value_lengths_to_be_between", {"column": "id", "max_value": 1}), False, 17),
-]
-TABLE = [
-    (("column_to_exist", {"column": "delay"}), True),
-    (("column_to_exist", {"column": "dely"}), False),
-    (("table_columns_to_match_set", {"column_set": ["id", "delay", "number", "nothing"]}), True),
-    (("table_columns_to_match_set", {"column_set": ["id"], "exact_match": False}), True),
-    (("table_columns_to_match_set", {"column_set": ["id"]}), False),
-    (("table_columns_to_match_set", {"column_set": ["id", "who"], "exact_match": False}), False),
-    (("table_row_count_to_be_between", {"min_value": 21, "max_value": 21}), True),
-    (("table_row_count_to_be_between", {"min_value": 22}), False),
+FRAME = pd.DataFrame({**COLUMNS, "void": pd.Series([None] * 21, dtype="float64")})
+#: Names of types are the engine's own.
+TYPES = [
     (("column_values_to_be_of_type", {"column": "delay", "type_": "float64"}), True),
     (("column_values_to_be_of_type", {"column": "number", "type_": "float64"}), False),
 ]
@@ -75,7 +41,7 @@ def rows(tmp_path_factory) -> Path:
 
 
 def suite(*rules: tuple[str, dict]) -> SuiteSpec:
-    return parse_suite({"name": "s", "rules": [{"type": f"expect_{kind}", "kwargs": given} for kind, given in rules]})
+    return parse_suite(document(*rules))
 
 
 def one(backend: ValidationBackend, rows: Path, kind: str, **kwargs) -> RuleResult:
@@ -105,11 +71,11 @@ def test_the_rows_found_are_those_that_were_counted(backend, rows):
 
 
 def test_rules_about_the_table_count_no_rows(backend, rows):
-    asked = suite(*(rule for rule, _ in TABLE))
+    asked = suite(*(rule for rule, _ in [*TABLE, *TYPES]))
 
     found = backend.validate(rows, asked)
 
-    assert [(a.passed, a.unexpected_count) for a in found] == [(passed, None) for _, passed in TABLE]
+    assert [(a.passed, a.unexpected_count) for a in found] == [(passed, None) for _, passed in [*TABLE, *TYPES]]
     with pytest.raises(ContractError, match="the rows that break it cannot be told"):
         backend.broken_rows(rows, suite(TABLE[7][0]), [0])
 

@@ -74,7 +74,7 @@ def test_impossible_delays_stop_with_rule_rows_and_examples(validate, capsys, ar
     frame = flights()
     frame.loc[[3, 7], "dep_delay"] = 99_999.0
 
-    run = validate(frame)
+    run = validate(frame, log_examples=True)
 
     found, said = run.xcom("validate"), "".join(capsys.readouterr())
     assert run.states == {"snapshot": "success", "validate": "failed"}
@@ -85,6 +85,34 @@ def test_impossible_delays_stop_with_rule_rows_and_examples(validate, capsys, ar
     assert found["failed"][0]["examples"] == ["99999.0"]
     assert ArtifactStore(f"file://{artifact_root}").read_evidence("flights")[0].verdict.value == "fail"
     assert len(json.dumps(found)) < 4000
+
+
+def test_values_of_rows_stand_in_the_report_only_unless_asked_for(validate, capsys, artifact_root):
+    frame = flights()
+    frame.loc[[3, 7], "dep_delay"] = 77_777.0
+    most = {"type": "expect_column_max_to_be_between", "kwargs": {"column": "dep_delay", "max_value": 1500}}
+
+    found = validate(frame, suite={"name": "flights", "rules": [*RULES, most]}).xcom("validate")
+
+    said = "".join(capsys.readouterr())
+    store = ArtifactStore(f"file://{artifact_root}")
+    assert "broken by 2 of 200 rows" in said
+    assert "77777" in store.read_bytes(found["report_uri"]).decode()
+    assert not [
+        text for text in (said, json.dumps(found), store.read_bytes(found["evidence_uri"]).decode()) if "77777" in text
+    ]
+
+
+def test_what_an_exception_quotes_of_the_data_is_not_repeated(validate, capsys, artifact_root):
+    frame = flights().assign(temp=["secret-word"] * 200)
+    rule = {"type": "expect_column_mean_to_be_between", "kwargs": {"column": "temp", "min_value": 0}}
+
+    found = validate(frame, suite={"name": "flights", "rules": [rule]}).xcom("validate")
+
+    said = "".join(capsys.readouterr())
+    assert (found["verdict"], found["summary"]["errors"]) == ("error", 1)
+    assert "temp: mean to be between: could not be evaluated" in said
+    assert "secret-word" not in said + json.dumps(found)
 
 
 def test_no_value_of_a_row_leaves_when_examples_are_off(validate, capsys, artifact_root):
