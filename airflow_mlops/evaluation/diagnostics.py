@@ -13,6 +13,8 @@ from typing import Any
 
 from airflow_mlops.evaluation.budgets import BudgetsReport, BudgetsSpec, measure_budgets
 from airflow_mlops.evaluation.calibration import CalibrationReport, CalibrationSpec, measure_calibration
+from airflow_mlops.evaluation.error_examples import ErrorExamplesReport, ErrorExamplesSpec, find_error_examples
+from airflow_mlops.evaluation.explanations import ExplanationsReport, ExplanationsSpec, explain
 from airflow_mlops.evaluation.fairness import FairnessSpec, measure_fairness
 from airflow_mlops.evaluation.fairness_report import FairnessReport
 from airflow_mlops.evaluation.freshness import FreshnessReport, FreshnessSpec, measure_freshness
@@ -32,6 +34,8 @@ class Diagnostics:
     :param budgets: time, size and memory
     :param leakage: whether the candidate knows what it could not know
     :param freshness: how old the newest rows are
+    :param explanations: what the candidate goes by
+    :param error_examples: which of the worst rows are shown; without it no row is
     """
 
     fairness: FairnessSpec | None = None
@@ -40,6 +44,8 @@ class Diagnostics:
     budgets: BudgetsSpec | None = None
     leakage: LeakageSpec | None = None
     freshness: FreshnessSpec | None = None
+    explanations: ExplanationsSpec | None = None
+    error_examples: ErrorExamplesSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,8 @@ class DiagnosticsReport:
     budgets: BudgetsReport | None = None
     leakage: LeakageReport | None = None
     freshness: FreshnessReport | None = None
+    explanations: ExplanationsReport | None = None
+    error_examples: ErrorExamplesReport | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,4 +120,6 @@ def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:
         budgets=None if wanted.budgets is None else measure_budgets(wanted.budgets, subject),
         leakage=None if wanted.leakage is None else measure_leakage(wanted.leakage, subject),
         freshness=None if wanted.freshness is None else measure_freshness(wanted.freshness, subject),
+        explanations=None if wanted.explanations is None else explain(wanted.explanations, subject),
+        error_examples=None if wanted.error_examples is None else find_error_examples(wanted.error_examples, subject),
     )

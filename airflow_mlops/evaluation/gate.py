@@ -13,6 +13,7 @@ import math
 from airflow_mlops.evaluation.budgets_rule import judge_budgets
 from airflow_mlops.evaluation.calibration_rule import judge_calibration
 from airflow_mlops.evaluation.diagnostics import DiagnosticsReport
+from airflow_mlops.evaluation.explanations_rule import judge_explanations
 from airflow_mlops.evaluation.fairness_rule import judge_fairness
 from airflow_mlops.evaluation.freshness_rule import judge_freshness
 from airflow_mlops.evaluation.leakage_rule import judge_leakage
@@ -53,6 +54,10 @@ def judge(report: EvaluationReport, policy: GatePolicy, *, uses: int | None = No
         *(() if policy.budgets is None else judge_budgets(further.budgets, policy.budgets)),
         *(() if policy.leakage is None else judge_leakage(further.leakage, policy.leakage)),
         *(() if policy.freshness is None else judge_freshness(further.freshness, policy.freshness)),
+        *(
+            judge_explanations(further.explanations, rule, report.candidate.rows, compared=report.champion is not None)
+            for rule in policy.rules("explanations")
+        ),
         *reuse,
     )
 

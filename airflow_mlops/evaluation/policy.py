@@ -30,6 +30,7 @@ from airflow_mlops.codec import decode
 from airflow_mlops.evaluation.approval import ApprovalRule
 from airflow_mlops.evaluation.budgets_rule import BudgetsRule
 from airflow_mlops.evaluation.calibration_rule import CalibrationRule
+from airflow_mlops.evaluation.explanations_rule import ExplanationsRule
 from airflow_mlops.evaluation.fairness_rule import FairnessRule
 from airflow_mlops.evaluation.freshness_rule import FreshnessRule
 from airflow_mlops.evaluation.holdout import HoldoutRule
@@ -43,6 +44,7 @@ __all__ = [
     "ApprovalRule",
     "BudgetsRule",
     "CalibrationRule",
+    "ExplanationsRule",
     "FairnessRule",
     "FreshnessRule",
     "GatePolicy",
@@ -68,6 +70,7 @@ _SECTIONS = (
     "budgets",
     "leakage",
     "freshness",
+    "explanations",
 )
 
 
@@ -86,6 +89,7 @@ class GatePolicy:
     :param budgets: what the model may cost to run
     :param leakage: what it must not know
     :param freshness: how old the newest rows may be
+    :param explanations: whether the candidate must go by what the champion goes by
     :param holdout: how many candidates the same data may decide about; None for any number
     :param approval: when a person decides; None for what the gate's task says, and never where it says nothing
     :param confidence: two-sided coverage of the intervals that the rules look at; an evaluation made with another one
@@ -104,6 +108,7 @@ class GatePolicy:
     budgets: BudgetsRule | None = None
     leakage: LeakageRule | None = None
     freshness: FreshnessRule | None = None
+    explanations: ExplanationsRule | None = None
     holdout: HoldoutRule | None = None
     approval: ApprovalRule | None = None
     confidence: float = 0.95
