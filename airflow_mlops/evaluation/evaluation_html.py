@@ -9,6 +9,7 @@ from typing import Any
 from airflow_mlops import plots
 from airflow_mlops.evaluation.answers import BINS, Answers
 from airflow_mlops.evaluation.calibration_page import view_calibration
+from airflow_mlops.evaluation.explanations_page import view_explanations
 from airflow_mlops.evaluation.fairness_page import view_fairness
 from airflow_mlops.evaluation.metrics import METRICS
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport, SliceReport
@@ -22,7 +23,11 @@ _WHOSE: tuple[tuple[str, Tone], ...] = (("candidate", "new"), ("champion", "soft
 # Of the parts' many pictures one is open from the start.
 _MAIN = "roc_auc"
 
-_VIEWS: Mapping[str, Callable[[Any], Any]] = {"calibration": view_calibration, "fairness": view_fairness}
+_VIEWS: Mapping[str, Callable[[Any], Any]] = {
+    "calibration": view_calibration,
+    "fairness": view_fairness,
+    "explanations": view_explanations,
+}
 """Sections whose template shows more than the section itself: name to what makes its variable."""
 
 
