@@ -43,6 +43,10 @@ def get_provider_info() -> dict[str, Any]:
         "versions": [__version__],
         "connection-types": [_mlflow_connection(), _gateway_connection()],
         "config": {"mlops": {"description": "Options of airflow-mlops.", "options": _options()}},
+        "task-decorators": [
+            {"name": name, "class-name": f"airflow_mlops.operators.decorators.{name}_task"}
+            for name in ("gate", "train", "validate")
+        ],
         "cli": ["airflow_mlops.cli.definition.get_cli_commands"],
         "extra-links": [
             "airflow_mlops.links.endpoint.EndpointLink",
