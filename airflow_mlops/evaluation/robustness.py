@@ -176,6 +176,10 @@ def _response(model: Diagnosed, rows: _Rows, frame: Any, hit: list[str]) -> Resp
         # What scikit-learn says about rows that it cannot take; a model that gives no answer has shown nothing.
         why = f"the model does not answer such rows: {str(error).splitlines()[0][:200]}"
         return Response(unmeasured=dict.fromkeys(names, why))
+    none = int((~np.isfinite(after)).sum())
+    if none:
+        why = f"the model's answer to {none:,} of {len(after):,} such rows is no number"
+        return Response(unmeasured=dict.fromkeys(names, why))
     losses, unmeasured = {}, {}
     for name, (binary, method, measured) in LOSSES.items():
         if binary is not rows.binary:
