@@ -48,17 +48,19 @@ def render_evaluation(
     :param digest: digest of that file
     """
     sections = _sections(report)
+    # Files sort by name; here the order is that of the registry.
+    names = sorted(report.candidate.metrics, key=lambda name: list(METRICS).index(name) if name in METRICS else -1)
     return render_page(
         "evaluation/templates/evaluation.html",
         model_name=model_name,
         report=report,
         confidence=f"{100 * report.confidence:g}",
-        metrics=[_metric(report, name) for name in report.candidate.metrics],
+        metrics=[_metric(report, name) for name in names],
         unmeasured=_unmeasured(report),
         confusions=[(name, _confusion(name, report.answers[name])) for name, _ in _WHOSE if name in report.answers],
         spread=_spread(report.answers),
-        slices=[_slices(report, name) for name in report.candidate.metrics if report.slices],
-        first_slices=_MAIN if _MAIN in report.candidate.metrics else next(iter(report.candidate.metrics), None),
+        slices=[_slices(report, name) for name in names if report.slices],
+        first_slices=_MAIN if _MAIN in names else next(iter(names), None),
         section_names=list(sections),
         plots=plots,
         evaluated_at=evaluated_at,

@@ -89,7 +89,7 @@ class Explained:
 
     :param label: the row's label
     :param score: the candidate's answer
-    :param effects: column to how it moved the answer, the strongest first
+    :param effects: column to how it moved the answer
     """
 
     label: float
@@ -187,10 +187,7 @@ def _errors(wanted: ExplanationsSpec, subject: Subject) -> tuple[Explained, ...]
         Explained(
             label=float(subject.labels[row]),
             score=float(subject.candidate.scores[row]),
-            effects={
-                name: round(float(effect), 6)
-                for name, effect in sorted(zip(columns, effects[place], strict=True), key=lambda one: -abs(one[1]))
-            },
+            effects={name: round(float(effect), 6) for name, effect in zip(columns, effects[place], strict=True)},
         )
         for place, row in enumerate(worst)
     )

@@ -49,5 +49,6 @@ def _agreement(found: Agreement) -> Picture:
 
 
 def _effects(one: Explained, unit: str) -> Picture:
-    shown = [Bar(label=name, value=effect) for name, effect in list(one.effects.items())[:_EFFECTS]]
+    strongest = sorted(one.effects.items(), key=lambda effect: -abs(effect[1]))[:_EFFECTS]  # files sort by name
+    shown = [Bar(label=name, value=effect) for name, effect in strongest]
     return plots.bars(shown, title=f"label {one.label:g}, answered {one.score:.3f}: {unit}", signed=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.docker import TrainInDockerOperator
     from airflow_mlops.operators.docker_evaluation import EvaluateInDockerOperator
     from airflow_mlops.operators.evaluation import EvaluateModelOperator
+    from airflow_mlops.operators.explanation import ExplainModelOperator
     from airflow_mlops.operators.gate import ModelGateOperator
     from airflow_mlops.operators.image_bills import WriteImageBillOperator
     from airflow_mlops.operators.image_checks import CheckImageOperator
@@ -42,6 +43,7 @@ __all__ = [
     "EvaluateInDockerOperator",
     "EvaluateModelOperator",
     "EvaluateOnKubernetesOperator",
+    "ExplainModelOperator",
     "ModelGateOperator",
     "ProfileDataOperator",
     "PromoteModelOperator",
@@ -72,6 +74,7 @@ _MODULES = {
     "EvaluateInDockerOperator": "docker_evaluation",
     "EvaluateModelOperator": "evaluation",
     "EvaluateOnKubernetesOperator": "kubernetes_evaluation",
+    "ExplainModelOperator": "explanation",
     "ModelGateOperator": "gate",
     "ProfileDataOperator": "profiling",
     "PromoteModelOperator": "registry",
