@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow_mlops.evaluation.metric import Metric
 from airflow_mlops.evaluation.scored import Scored
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.cluster_bootstrap import cluster_bootstrap
 from airflow_mlops.stats.interval import Interval
 from airflow_mlops.stats.tango import tango_interval
@@ -71,6 +72,7 @@ def _decision_metric(name: str, statistic: Callable[[Any], Any]) -> Metric:
     def interval(rows: Scored, confidence: float) -> Interval:
         import numpy as np
 
+        _exists(name, statistic, rows)
         # Two successes and two failures more: A. Agresti and B. A. Coull, "Approximate is better than 'exact'",
         # The American Statistician 52 (1998). Without them, three right answers of three would be certainty.
         unseen = np.repeat(np.eye(4), 2, axis=0)
@@ -82,9 +84,12 @@ def _decision_metric(name: str, statistic: Callable[[Any], Any]) -> Metric:
         def change(counts: Any) -> Any:
             return statistic(_first(counts)) - statistic(_second(counts))
 
-        # Half a row more wherever the models disagree: A. Agresti and Y. Min, "Simple improved confidence intervals
-        # for comparing matched proportions", Statistics in Medicine 24 (2005).
-        unseen = 0.5 * np.eye(8)[[1, 2, 5, 6]]
+        _exists(name, statistic, first)
+        _exists(name, statistic, second)
+        # One row more for each way to disagree, twice as many as A. Agresti and Y. Min have for this purpose ("Simple
+        # improved confidence intervals for comparing matched proportions", Statistics in Medicine 24 (2005)): with
+        # theirs, models that differ on four rows of a hundred are accepted at the margin in 8 cases of 100, not 5.
+        unseen = np.eye(8)[[1, 2, 5, 6]]
         return cluster_bootstrap(decisions_by_group(first, second), change, confidence=confidence, unseen=unseen)
 
     return Metric(
@@ -95,6 +100,19 @@ def _decision_metric(name: str, statistic: Callable[[Any], Any]) -> Metric:
         interval=interval,
         difference=difference,
     )
+
+
+def _exists(name: str, statistic: Callable[[Any], Any], rows: Scored) -> None:
+    import numpy as np
+
+    counts = decisions_by_group(rows).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        if np.isfinite(statistic(counts[None])[0]):
+            return
+    found = {"rows with label 1": counts[_FN] + counts[_TP], "with label 0": counts[_TN] + counts[_FP]}
+    found["predicted positive"] = counts[_FP] + counts[_TP]
+    shown = ", ".join(f"{count} {what}" for what, count in found.items())
+    raise SpecificationError(name, shown, "rows on which it is no division by zero")
 
 
 def _correct(rows: Scored) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +24,12 @@ def _absolute_errors(rows: Scored) -> Any:
     return abs(_errors(rows))
 
 
+def _ones(rows: Scored) -> Any:
+    import numpy as np
+
+    return np.ones(len(rows.labels))
+
+
 def _root(sums: Any) -> Any:
     """Root of the mean square, from rows and squares."""
     import numpy as np
@@ -33,14 +38,13 @@ def _root(sums: Any) -> Any:
 
 
 def _rmse(rows: Scored, confidence: float) -> Interval:
-    found = cluster_mean(_errors(rows) ** 2, rows.days, confidence=confidence)
-    return Interval(value=math.sqrt(found.value), low=math.sqrt(max(found.low, 0.0)), high=math.sqrt(found.high))
+    squares = _errors(rows) ** 2
+    return cluster_bootstrap(group_sums(rows, _ones(rows), squares), _root, confidence=confidence)
 
 
 def _rmse_difference(first: Scored, second: Scored, confidence: float) -> Interval:
-    ones, one, other = abs(_errors(first)) * 0 + 1, _errors(first) ** 2, _errors(second) ** 2
     return cluster_bootstrap(
-        group_sums(first, ones, one, other),
+        group_sums(first, _ones(first), _errors(first) ** 2, _errors(second) ** 2),
         lambda sums: _root(sums[:, [0, 1]]) - _root(sums[:, [0, 2]]),
         confidence=confidence,
     )
@@ -48,12 +52,10 @@ def _rmse_difference(first: Scored, second: Scored, confidence: float) -> Interv
 
 def _spread(rows: Scored) -> tuple[Any, Any, Any]:
     """Return ones, labels and their squares; labels from their mean, since large ones would drown their spread."""
-    import numpy as np
-
     labels = rows.labels - rows.labels.mean()
     if not labels.any():
         raise SpecificationError("labels", float(rows.labels[0]), "values that differ; r2 is a share of their variance")
-    return np.ones(len(labels)), labels, labels**2
+    return _ones(rows), labels, labels**2
 
 
 def _total(sums: Any) -> Any:
@@ -109,7 +111,7 @@ def _bias(rows: Scored, confidence: float) -> Interval:
 def _bias_difference(first: Scored, second: Scored, confidence: float) -> Interval:
     one, other = _errors(first), _errors(second)
     return cluster_bootstrap(
-        group_sums(first, abs(one) * 0 + 1, one, other),
+        group_sums(first, _ones(first), one, other),
         lambda sums: abs(sums[:, 1] / sums[:, 0]) - abs(sums[:, 2] / sums[:, 0]),
         confidence=confidence,
         smooth=False,
@@ -134,7 +136,7 @@ _PERCENTILE = "percentile bootstrap of days"
 
 REGRESSION_METRICS = (
     mean_metric("mae", _absolute_errors, task="regression"),
-    _metric("rmse", _rmse, _rmse_difference, (f"root of the {_MEAN}", f"paired, {_TILTED}")),
+    _metric("rmse", _rmse, _rmse_difference, (_TILTED, f"paired, {_TILTED}")),
     _metric("r2", _r2, _r2_difference, (_TILTED, f"paired, {_TILTED}"), up=True),
     _metric("median_ae", _median_error, _median_error_difference, (_PERCENTILE, f"paired, {_PERCENTILE}")),
     # How far the answers are off on average, whichever way: a bound on it keeps the mean error near 0.
