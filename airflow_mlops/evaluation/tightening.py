@@ -33,6 +33,8 @@ __all__ = ["WIDENED", "judge_reuse", "tightened"]
 #: Sections of a policy whose intervals can be widened; those of the others are made by other means.
 WIDENED = ("absolute", "non_inferiority", "superiority", "slices")
 
+#: How the names of methods begin that take Student's distribution over the days.
+_STUDENT = ("DeLong", "mean, robust")
 #: An interval that is made anew with the old coverage must come out as it was, up to this.
 _SAME = 1e-9
 
@@ -128,21 +130,21 @@ class _Widening:
     ) -> dict[str, Estimate]:
         result = {}
         for name, estimate in found.items():
-            wider = self._one(name, estimate, rows, days, compared=compared)
+            wider = None if name not in METRICS else self._one(name, estimate, rows, days, compared=compared)
             if wider is None:
                 self.left.add(name)
             result[name] = wider or estimate
         return result
 
     def _one(self, name: str, found: Estimate, rows: int, days: int | None, *, compared: bool) -> Estimate | None:
-        metric = METRICS.get(name)
-        if metric is None or "bootstrap" in found.method:
-            return None
-        if metric.by_day:
-            return self._student(found, days, bounded=not compared and "DeLong" in found.method)
         if found.method == "Wilson":
             return self._wilson(found, rows)
-        return self._tango(found, rows) if found.method == "Tango" else None
+        if found.method == "Tango":
+            return self._tango(found, rows)
+        # Days count as observations only where the metric says so; other methods with days have no simple rule.
+        if not METRICS[name].by_day or not found.method.removeprefix("paired ").startswith(_STUDENT):
+            return None
+        return self._student(found, days, bounded=not compared and found.method.startswith("DeLong"))
 
     def _student(self, found: Estimate, days: int | None, *, bounded: bool) -> Estimate | None:
         if days is None or days < 2:
