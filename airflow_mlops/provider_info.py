@@ -14,6 +14,7 @@ _OPERATORS = (
     "docker",
     "docker_evaluation",
     "evaluation",
+    "explanation",
     "gate",
     "image_bills",
     "image_checks",
