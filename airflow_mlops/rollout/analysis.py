@@ -9,57 +9,34 @@ the candidate has to agree with its weight, or else the counts are not what they
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
+from airflow_mlops.rollout.metric import Metric, metrics_of
 from airflow_mlops.rollout.observation import Counts
-from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep
 from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.stats.e_value import add, e_value, log_likelihood_ratios
 from airflow_mlops.stats.newcombe import newcombe_interval
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["accumulate_harm", "judge_harm", "judge_proof", "judge_share", "proof_is_due"]
+__all__ = [
+    "PROOF_GROWTH",
+    "SHARE_TAIL",
+    "accumulate_harm",
+    "judge_harm",
+    "judge_proof",
+    "judge_share",
+    "proof_error",
+    "proof_is_due",
+]
 
-_PROOF_GROWTH = 1.5
-_SHARE_TAIL = 1e-6
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Metric:
-    """One thing that is counted, and what is tolerated in it."""
-
-    name: str
-    noun: str
-    max_increase: float
-    harm_ratio: float
-
-    def of(self, counts: Counts) -> tuple[int, int]:
-        """Return failures and trials."""
-        return (counts.slow, counts.timed) if self.name == "latency" else (counts.errors, counts.requests)
-
-
-def _metrics(spec: RolloutSpec) -> tuple[_Metric, ...]:
-    errors = _Metric(
-        name="error_rate",
-        noun="failed",
-        max_increase=spec.error_rate.max_increase,
-        harm_ratio=spec.error_rate.harm_ratio,
-    )
-    if spec.latency is None:
-        return (errors,)
-    slow = _Metric(
-        name="latency",
-        noun=f"took longer than {spec.latency.slow_ms} ms",
-        max_increase=spec.latency.max_increase,
-        harm_ratio=spec.latency.harm_ratio,
-    )
-    return errors, slow
+PROOF_GROWTH = 1.5
+SHARE_TAIL = 1e-6
 
 
 def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> dict[str, tuple[float, ...]]:
     """Return the evidence of harm with what happened since the last look."""
     evidence = {}
-    for metric in _metrics(state.spec):
+    for metric in metrics_of(state.spec):
         canary_failures, canary_trials = metric.of(canary)
         baseline_failures, baseline_trials = metric.of(baseline)
         now = log_likelihood_ratios(
@@ -79,7 +56,7 @@ def judge_harm(state: RolloutState) -> tuple[CheckResult, ...]:
 
     Shown means: worse beyond chance, and by more than the tolerated increase.
     """
-    metrics = _metrics(state.spec)
+    metrics = metrics_of(state.spec)
     needed = len(metrics) / state.spec.alpha
     results = []
     for metric in metrics:
@@ -116,14 +93,14 @@ def _e(value: float) -> str:
 
 def proof_is_due(state: RolloutState, step: CanaryStep) -> bool:
     """Whether both arms have seen enough for the next try."""
-    needed = step.min_requests * _PROOF_GROWTH**state.proof_looks
+    needed = step.min_requests * PROOF_GROWTH**state.proof_looks
     return min(state.canary.requests, state.baseline.requests) >= needed
 
 
 def judge_proof(state: RolloutState, step: CanaryStep) -> tuple[CheckResult, ...]:
     """Judge whether the increase is shown to be tolerable: ``PASS`` or ``INCONCLUSIVE``."""
     results = []
-    for metric in _metrics(state.spec):
+    for metric in metrics_of(state.spec):
         _, trials = metric.of(state.canary)
         _, base_trials = metric.of(state.baseline)
         if trials < step.min_requests or base_trials < step.min_requests:
@@ -141,16 +118,15 @@ def judge_proof(state: RolloutState, step: CanaryStep) -> tuple[CheckResult, ...
     return tuple(results)
 
 
-def _two_sided(state: RolloutState) -> float:
-    """Confidence of the interval whose upper end is the bound of this try: the error is halved from try to try."""
-    error = (1.0 - state.spec.confidence) / math.pow(2.0, state.proof_looks + 1)
-    return 1.0 - 2.0 * error
+def proof_error(confidence: float, tries: int) -> float:
+    """Return the error of the next try: it is halved from try to try, so that all together keep the confidence."""
+    return (1.0 - confidence) / math.pow(2.0, tries + 1)
 
 
-def _bound(state: RolloutState, metric: _Metric) -> CheckResult:
+def _bound(state: RolloutState, metric: Metric) -> CheckResult:
     failures, trials = metric.of(state.canary)
     base_failures, base_trials = metric.of(state.baseline)
-    confidence = _two_sided(state)
+    confidence = 1.0 - 2.0 * proof_error(state.spec.confidence, state.proof_looks)
     low, high = newcombe_interval(failures, trials, base_failures, base_trials, confidence)
     increase = failures / trials - base_failures / base_trials
     shown = high <= metric.max_increase
@@ -180,7 +156,7 @@ def _bound(state: RolloutState, metric: _Metric) -> CheckResult:
     )
 
 
-def _requests_missing(metric: _Metric, state: RolloutState, confidence: float) -> int | None:
+def _requests_missing(metric: Metric, state: RolloutState, confidence: float) -> int | None:
     """Return how many more candidate requests at the present rates would prove the case, None if none would."""
     failures, trials = metric.of(state.canary)
     base_failures, base_trials = metric.of(state.baseline)
@@ -204,7 +180,7 @@ def judge_share(state: RolloutState, step: CanaryStep) -> CheckResult:
     weight = step.weight_percent / 100
     tail = _tail_bound(observed, total, weight)
     share = observed / total if total else 0.0
-    believable = tail >= _SHARE_TAIL
+    believable = tail >= SHARE_TAIL
     reason = f"{observed} of {total} requests ({share:.1%}) came to {state.candidate}; its weight is {weight:.0%}"
     if not believable:
         reason += ": the split does not work as the route says, so the counts prove nothing"

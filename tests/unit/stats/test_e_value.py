@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_mlops.stats.e_value import ALTERNATIVES, add, e_value, log_likelihood_ratios
+from airflow_mlops.stats.e_value import WEIGHTS, add, e_value, log_likelihood_ratios
 
 
 def _paths(
@@ -32,7 +32,7 @@ def _paths(
         for one in (1, 0)
     )
     logs = np.cumsum(canary, axis=1)[..., None] * per_canary + np.cumsum(baseline, axis=1)[..., None] * per_baseline
-    return np.exp(np.logaddexp.reduce(logs, axis=2) - math.log(len(ALTERNATIVES)))
+    return np.exp(np.logaddexp.reduce(logs + np.log(WEIGHTS), axis=2))
 
 
 @pytest.mark.parametrize("rate", [0.001, 0.01, 0.05, 0.3])
@@ -93,7 +93,7 @@ def test_spans_multiply_per_alternative() -> None:
 
 def test_a_span_without_one_arm_says_nothing() -> None:
     ratios = log_likelihood_ratios(canary_failures=5, canary_trials=5, baseline_failures=0, baseline_trials=0)
-    assert e_value(ratios) == 1.0
+    assert e_value(ratios) == pytest.approx(1.0)
 
 
 def test_overwhelming_evidence_does_not_overflow() -> None:
@@ -106,3 +106,7 @@ def test_overwhelming_evidence_does_not_overflow() -> None:
 def test_a_tolerated_ratio_needs_more_than_that_ratio() -> None:
     counts = {"canary_failures": 30, "canary_trials": 1000, "baseline_failures": 15, "baseline_trials": 1000}
     assert e_value(log_likelihood_ratios(**counts, harm_ratio=2.0)) < 1.0 < e_value(log_likelihood_ratios(**counts))
+
+
+def test_the_weights_are_a_distribution() -> None:
+    assert sum(WEIGHTS) == pytest.approx(1.0)
