@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import json
+import pickle
 
 import pytest
 
 from airflow_mlops.container.model_loading import load_model
 from airflow_mlops.exceptions import ContractError, DigestMismatchError
+from airflow_mlops.loading import Loading, LoadingPolicy, ModelCheck, SignaturePolicy
 from airflow_mlops.manifest import manifest_of
 
 np = pytest.importorskip("numpy")
@@ -114,3 +116,69 @@ def test_directory_without_metadata_is_no_model(tmp_path):
     (tmp_path / "weights").write_text("w")
     with pytest.raises(ContractError, match="no MLmodel file, so this is not a model in MLflow's format"):
         load_model(tmp_path, manifest_of(tmp_path).digest)
+
+
+def partial_adder():
+    """A harmless object of a type that is neither skops' own nor on the reviewed list."""
+    return pipeline.make_pipeline(
+        preprocessing.FunctionTransformer(functools.partial(np.add, 1)), linear.LogisticRegression()
+    )
+
+
+def policy(**fields):
+    return Loading(policy=LoadingPolicy(**fields))
+
+
+def test_a_type_that_the_policy_names_is_constructed_and_the_record_says_so(save):
+    directory, digest = save(partial_adder())
+    with pytest.raises(ContractError, match="names them under trusted_types of the loading policy"):
+        load_model(directory, digest, policy())
+    wanted = skops_io.get_untrusted_types(file=directory / "model.skops")
+    predictor = load_model(directory, digest, policy(trusted_types=tuple(wanted)))
+    assert predictor.check == ModelCheck(digest=digest, format="skops", trusted_types=tuple(sorted(wanted)))
+    with pytest.raises(ContractError, match=r"wants to construct functools.partial, which no one reviewed"):
+        load_model(directory, digest, policy(trusted_types=("functools.partialmethod",)))
+
+
+@pytest.fixture
+def pickled(save):
+    directory, _ = save(flavors={"sklearn": {"serialization_format": "cloudpickle", "pickled_model": "model.pkl"}})
+    model = skops_io.load(directory / "model.skops")
+    (directory / "model.skops").unlink()
+    (directory / "model.pkl").write_bytes(pickle.dumps(model))
+    return directory, manifest_of(directory).digest
+
+
+def test_a_pickle_is_read_only_where_the_policy_names_this_very_model(pickled):
+    directory, digest = pickled
+    for refusing in (None, policy(), policy(allow_pickle=("sha256:" + "a" * 64,))):
+        with pytest.raises(ContractError, match=f"or name {digest} under allow_pickle of the loading policy"):
+            load_model(directory, digest, refusing)
+    predictor = load_model(directory, digest, policy(allow_pickle=(digest,)))
+    assert predictor.check == ModelCheck(digest=digest, format="pickle")
+    assert predictor.predict(pd.DataFrame({"hour": [1.0], "distance": [9.0]})).shape == (1,)
+
+
+def test_a_pickle_that_was_changed_is_not_the_one_that_the_policy_names(pickled):
+    directory, digest = pickled
+    (directory / "model.pkl").write_bytes(pickle.dumps("something else"))
+    with pytest.raises(DigestMismatchError, match="the content changed"):
+        load_model(directory, digest, policy(allow_pickle=(digest,)))
+
+
+def test_a_file_outside_the_model_is_not_read(save):
+    flavor = {"serialization_format": "skops", "pickled_model": "../other.skops"}
+    directory, digest = save(flavors={"sklearn": flavor})
+    (directory.parent / "other.skops").write_bytes((directory / "model.skops").read_bytes())
+    with pytest.raises(ContractError, match=r"MLmodel names '\.\./other.skops', which is not inside the model"):
+        load_model(directory, digest)
+
+
+def test_an_unsigned_model_is_refused_before_anything_of_it_is_looked_at(tmp_path):
+    """There is not even a file, and nobody notices."""
+    ed25519 = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.ed25519")
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    with pytest.raises(ContractError, match="no signature by"):
+        load_model(tmp_path / "nothing", "sha256:" + "a" * 64, policy(signature=SignaturePolicy(public_keys=(public,))))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import PermanentAdapterError
 from airflow_mlops.files import atomic_write_json, read_json
+from airflow_mlops.loading import Loading, LoadingPolicy
 from airflow_mlops.local.home import LocalHome
 from airflow_mlops.local.servers import ServerFiles, model_directory
 from airflow_mlops.local.settings import Ports, Settings
@@ -57,6 +59,15 @@ def test_a_document_becomes_the_servers_command(home: LocalHome) -> None:
     assert {name: option(service.command, name) for name in expected} == expected
     assert service.probe is not None
     assert (service.probe.port, service.probe.path) == (41000, "/v2/models/flights/ready")
+    assert "--loading" not in service.command
+
+
+def test_a_servers_command_says_how_the_model_may_be_loaded(home: LocalHome) -> None:
+    policy = LoadingPolicy(trusted_types=("functools.partial",))
+    spec = want(home, "3", loading=Loading(policy=policy))
+    services, _ = ServerFiles(home, SETTINGS).services()
+    given = option(services["server-flights-v3"].command, "--loading")
+    assert decode(Loading, json.loads(given)) == spec.loading
 
 
 def test_no_fault_is_no_option(home: LocalHome) -> None:
