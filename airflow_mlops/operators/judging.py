@@ -23,10 +23,24 @@ if TYPE_CHECKING:
     from airflow_mlops.validation.source import TableFacts, TableRef
     from airflow_mlops.validation.spec import SuiteSpec
 
-__all__ = ["BACKENDS", "Rows", "file_backend", "judge_files", "judge_rows", "load_suite", "utc_now"]
+__all__ = ["BACKENDS", "Function", "Rows", "file_backend", "judge_files", "judge_rows", "load_suite", "utc_now"]
 
 #: Backend to the distribution whose version belongs to the evidence.
 BACKENDS = {"great_expectations": "great-expectations", "pandera": "pandera"}
+
+
+class Function:
+    """A function given as an argument, kept from Airflow, which would call it with arguments of its own to render it.
+
+    :param call: the function
+    """
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+        self.name: str = getattr(call, "__name__", type(call).__name__)
+
+    def __repr__(self) -> str:
+        return f"<function {self.name}>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +92,10 @@ def load_suite(source: Any, *, backend: str | None, folder: str | Path | None) -
     """
     from airflow_mlops.validation.spec import parse_suite
 
-    if callable(source):
+    if isinstance(source, Function):
         from airflow_mlops.adapters.validators.declared import call_declared, suite_document
 
-        name = getattr(source, "__name__", "suite")
-        document = suite_document(call_declared(source, field="suite"), name=name)
+        document = suite_document(call_declared(source.call, field="suite"), name=source.name)
     else:
         document = load_document(source, field="suite", folder=folder)
     return parse_suite(document if backend is None else {**document, "backend": backend})
@@ -98,7 +111,7 @@ def judge_rows(store: ArtifactStore, rows: Rows, suite: SuiteSpec, *, example_ro
         return _judge_in_spark(store, rows, rows.spark_conn_id, suite, example_rows)
     if rows.sql_conn_id:
         return _judge_in_database(rows, rows.sql_conn_id, suite, example_rows)
-    if callable(rows.dataset):
+    if isinstance(rows.dataset, Function):
         return _judge_returned(store, rows.dataset, suite, example_rows)
     return judge_files(store, decode(DatasetRef, rows.dataset, where="dataset"), suite, example_rows=example_rows)
 
@@ -173,9 +186,7 @@ def _judge_in_spark(
     return judge(suite, dataset, results)
 
 
-def _judge_returned(
-    store: ArtifactStore, function: Callable[..., Any], suite: SuiteSpec, example_rows: int
-) -> ValidationReport:
+def _judge_returned(store: ArtifactStore, function: Function, suite: SuiteSpec, example_rows: int) -> ValidationReport:
     """Call what gives the rows, and judge them: a frame of pandas as a file, everything else in place."""
     from airflow_mlops.adapters.validators.declared import call_declared, data_kind
     from airflow_mlops.adapters.validators.great_expectations_batch import (
@@ -183,10 +194,10 @@ def _judge_returned(
         batch_of_spark_frame,
     )
 
-    returned, parameters = call_declared(function, field="dataset"), None
+    returned, parameters = call_declared(function.call, field="dataset"), None
     if isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], Mapping):
         returned, parameters = returned
-    kind, name = data_kind(returned), getattr(function, "__name__", "function")
+    kind, name = data_kind(returned), function.name
     if kind == "mapping":
         return judge_files(store, decode(DatasetRef, returned, where="dataset"), suite, example_rows=example_rows)
     if kind == "pandas":

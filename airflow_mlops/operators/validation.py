@@ -15,7 +15,16 @@ from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.judging import BACKENDS, Rows, file_backend, judge_files, judge_rows, load_suite, utc_now
+from airflow_mlops.operators.judging import (
+    BACKENDS,
+    Function,
+    Rows,
+    file_backend,
+    judge_files,
+    judge_rows,
+    load_suite,
+    utc_now,
+)
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.record import record
 from airflow_mlops.verdict import Verdict
@@ -123,8 +132,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.suite = suite
-        self.dataset = dataset
+        self.suite = Function(suite) if callable(suite) else suite
+        self.dataset = Function(dataset) if callable(dataset) else dataset
         self.table = table
         self.schema = schema
         self.query = query
