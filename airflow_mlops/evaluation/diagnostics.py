@@ -19,6 +19,7 @@ from airflow_mlops.evaluation.fairness import FairnessSpec, measure_fairness
 from airflow_mlops.evaluation.fairness_report import FairnessReport
 from airflow_mlops.evaluation.freshness import FreshnessReport, FreshnessSpec, measure_freshness
 from airflow_mlops.evaluation.leakage import LeakageReport, LeakageSpec, measure_leakage
+from airflow_mlops.evaluation.methodology import MethodologyReport, MethodologySpec, check_methodology
 from airflow_mlops.evaluation.robustness import RobustnessReport, RobustnessSpec, measure_robustness
 
 __all__ = ["Diagnosed", "Diagnostics", "DiagnosticsReport", "Subject", "diagnose"]
@@ -35,6 +36,7 @@ class Diagnostics:
     :param leakage: whether the candidate knows what it could not know
     :param freshness: how old the newest rows are
     :param explanations: what the candidate goes by
+    :param methodology: skore's checks on how the candidate was made
     :param error_examples: which of the worst rows are shown; without it no row is
     """
 
@@ -45,6 +47,7 @@ class Diagnostics:
     leakage: LeakageSpec | None = None
     freshness: FreshnessSpec | None = None
     explanations: ExplanationsSpec | None = None
+    methodology: MethodologySpec | None = None
     error_examples: ErrorExamplesSpec | None = None
 
 
@@ -59,6 +62,7 @@ class DiagnosticsReport:
     leakage: LeakageReport | None = None
     freshness: FreshnessReport | None = None
     explanations: ExplanationsReport | None = None
+    methodology: MethodologyReport | None = None
     error_examples: ErrorExamplesReport | None = None
 
 
@@ -121,5 +125,6 @@ def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:
         leakage=None if wanted.leakage is None else measure_leakage(wanted.leakage, subject),
         freshness=None if wanted.freshness is None else measure_freshness(wanted.freshness, subject),
         explanations=None if wanted.explanations is None else explain(wanted.explanations, subject),
+        methodology=None if wanted.methodology is None else check_methodology(wanted.methodology, subject),
         error_examples=None if wanted.error_examples is None else find_error_examples(wanted.error_examples, subject),
     )
