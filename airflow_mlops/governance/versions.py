@@ -20,6 +20,7 @@ __all__ = [
     "WITHDRAWN",
     "Alias",
     "ModelVersion",
+    "Needed",
     "check_alias",
     "model_from_tags",
     "model_tags",
@@ -28,6 +29,9 @@ __all__ = [
 Alias = Literal["champion", "challenger"]
 #: The only aliases in use: what serves, and what wants to.
 ALIASES: tuple[str, ...] = get_args(Alias)
+
+#: What one may insist that a version says of where it comes from and how it is used.
+Needed = Literal["datasets", "evaluation", "gate", "git_revision", "image", "requirements", "signature"]
 
 _PREFIX = "mlops."
 #: Tag that tells a repeated registration from a new one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset, Context
@@ -16,9 +17,10 @@ from airflow_mlops.links.base import push_link
 from airflow_mlops.links.mlflow import MLflowRunLink
 
 if TYPE_CHECKING:
+    from airflow_mlops.governance.contents import ModelContents
     from airflow_mlops.governance.versions import ModelVersion
 
-__all__ = ["announce", "code_tags", "gate_evidence", "rejection_reason", "show_run"]
+__all__ = ["announce", "code_tags", "gate_evidence", "read_contents", "rejection_reason", "show_run"]
 
 
 def gate_evidence(store: ArtifactStore, gate: Mapping[str, Any] | None) -> Evidence | None:
@@ -65,12 +67,51 @@ def announce(context: Context, outlets: Iterable[Any], version: ModelVersion, ev
             }
 
 
-def code_tags(context: Context) -> dict[str, str]:
-    """Name the code that runs: the DAG's version, and the revision of its bundle where that has one."""
+def code_tags(context: Context, git_revision: str | None = None) -> dict[str, str]:
+    """Name the code that runs: the DAG's version, and the commit that it was taken from.
+
+    :param git_revision: the commit; None takes that of the DAG's bundle or, where that has none, of the checkout that
+        the bundle's folder is part of
+    """
     ti = context["ti"]
     bundle = getattr(ti, "bundle_instance", None)
     found = {
         "mlops.dag_version_id": getattr(ti, "dag_version_id", None),
-        "mlops.git_revision": getattr(bundle, "version", None),
+        "mlops.git_revision": git_revision or getattr(bundle, "version", None) or _checked_out(bundle),
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def _checked_out(bundle: Any) -> str | None:
+    from airflow_mlops.hooks.checkout import revision_of
+
+    folder = getattr(bundle, "path", None)
+    return revision_of(Path(folder)) if folder else None
+
+
+def read_contents(folder: Path) -> ModelContents:
+    """Read what a model's files say of its libraries and columns.
+
+    :param folder: the model, in MLflow's format
+    :raises ContractError: if its ``MLmodel`` cannot be read
+    """
+    import yaml
+
+    from airflow_mlops.governance.contents import ModelContents
+
+    requirements, described = folder / "requirements.txt", folder / "MLmodel"
+    try:
+        document = yaml.safe_load(described.read_text()) if described.is_file() else {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ContractError(f"{described}: this is not YAML ({error})") from error
+    lines = requirements.read_text().splitlines() if requirements.is_file() else None
+    signature = document.get("signature") if isinstance(document, Mapping) else None
+    return ModelContents(
+        requirements=None if lines is None else tuple(line for line in map(_uncommented, lines) if line),
+        signature=signature if isinstance(signature, Mapping) else None,
+    )
+
+
+def _uncommented(line: str) -> str:
+    stripped = line.partition(" #")[0].strip().removesuffix("\\").strip()
+    return "" if stripped.startswith(("#", "--")) else stripped  # options of pip are no libraries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 
@@ -21,6 +22,14 @@ from airflow_mlops.references import ModelRef
 from airflow_mlops.verdict import CheckResult, Verdict
 
 pytestmark = pytest.mark.stack
+MLMODEL = """
+flavors: {}
+signature:
+  inputs: '[{"type": "double", "name": "hour", "required": true}]'
+  outputs: '[{"type": "double", "required": true}]'
+  params: null
+"""
+IMAGE = {"uri": "mlops-trainer:1", "digest": "sha256:" + "e" * 64, "format": "docker", "size_bytes": 1}
 DATASET = {"uri": "file:///d", "digest": "sha256:" + "d" * 64, "partition": "2013-03"}
 
 
@@ -44,7 +53,8 @@ def registry(store):
 def model(artifact_root: Path) -> ModelRef:
     folder = artifact_root / "model"
     folder.mkdir()
-    (folder / "MLmodel").write_text("flavors: {}\n")
+    (folder / "MLmodel").write_text(MLMODEL)
+    (folder / "requirements.txt").write_text("scikit-learn==1.9.1  # what it was trained with\n# and\nskops==0.16.0\n")
     manifest = manifest_of(folder)
     return ModelRef(uri=f"file://{folder}", digest=manifest.digest, format="mlflow", size_bytes=manifest.size_bytes)
 
@@ -77,6 +87,9 @@ def test_a_model_is_registered_with_everything_it_comes_from(run_dag, store, reg
             evaluation={"evaluation_uri": "file:///e", "evaluation_digest": "x", "summary": {"roc_auc": 0.7}},
             gate=_gate(store, name, model),
             datasets={"train": [DATASET]},
+            image=IMAGE,
+            git_revision="{{ 'c' * 40 }}",
+            needs=["requirements", "signature", "datasets", "image", "git_revision", "gate", "evaluation"],
             outlets=[candidate],
         )
     run = run_dag(dag)
@@ -90,10 +103,14 @@ def test_a_model_is_registered_with_everything_it_comes_from(run_dag, store, reg
     assert version.tags["mlops.dag_id"] == "register_all"
     assert version.tags["mlops.run_id"] == run.run_id
     assert version.tags["mlops.gate_verdict"] == "pass"
+    assert (version.tags["mlops.image"], version.tags["mlops.image_uri"]) == (IMAGE["digest"], "mlops-trainer:1")
+    assert version.tags["mlops.git_revision"] == "c" * 40
+    assert version.tags["mlops.requirements"] == "scikit-learn==1.9.1, skops==0.16.0"
+    assert json.loads(version.tags["mlops.signature"])["inputs"][0]["name"] == "hour"
     gate, registration = store.read_evidence(name)
     assert (gate.decision, registration.decision) == ("gate", "registration")
     assert registration.notes["version"] == "1"
-    assert [check.name for check in registration.checks] == ["files", "gate"]
+    assert {check.name for check in registration.checks} > {"files", "gate", "requirements", "signature", "image"}
     (event,) = _events(candidate)
     assert event.extra["version"] == "1"
     assert event.extra["model_name"] == name
@@ -137,6 +154,12 @@ def _context(run_id: str = "manual__2013-03-01T00:00:00+00:00", try_number: int 
         (lambda s, n, m: {"alias": "champion"}, "alias: 'champion' is not accepted; expected 'challenger' or None"),
         (lambda s, n, m: {"datasets": {"train": {"uri": "x"}}}, "expected an encoded DatasetRef"),
         (lambda s, n, m: {"model": {"uri": "file:///x"}}, r"model\.digest: None is not accepted"),
+        (lambda s, n, m: {"image": "mlops-trainer:1"}, "image: 'mlops-trainer:1' is not accepted; expected an enc"),
+        (
+            lambda s, n, m: {"needs": ["image", "gate"]},
+            r"would lack image \(hand over image\); gate \(hand over gate\)",
+        ),
+        (lambda s, n, m: {"needs": ["licence"]}, "needs: \\['licence'\\] is not accepted; expected some of 'datasets'"),
         (lambda s, n, m: {"mlflow_run_id": "nope"}, "says RESOURCE_DOES_NOT_EXIST|nope"),
     ],
 )
@@ -148,6 +171,32 @@ def test_bad_input_fails_with_a_message_and_registers_nothing(store, name, model
     with pytest.raises(AirflowFailException, match=message):
         operator.execute(_context())
     assert MLflowHook().registry().by_alias(name, "challenger") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"MLmodel": "flavors: {}"}, r"would lack signature \(save the model with its signature\)"),
+        ({"MLmodel": "a: [", "requirements.txt": ""}, "MLmodel: this is not YAML"),
+        ({"requirements.txt": "# none\n"}, r"would lack requirements \(save the model with pip_requirements\)"),
+        ({"requirements.txt": "skops==0.16.0\nscikit-learn>=1.9"}, "names no exact version of scikit-learn>=1.9"),
+        ({"requirements.txt": "skops==0.*"}, r"names no exact version of skops==0\.\*"),
+    ],
+)
+def test_a_model_that_does_not_say_how_it_is_used_is_not_registered(
+    store, registry, name, artifact_root, change, message
+):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    folder = artifact_root / "other"
+    folder.mkdir()
+    for file, text in ({"MLmodel": MLMODEL, "requirements.txt": "skops==0.16.0"} | change).items():
+        (folder / file).write_text(text)
+    manifest = manifest_of(folder)
+    other = ModelRef(uri=f"file://{folder}", digest=manifest.digest, format="mlflow", size_bytes=manifest.size_bytes)
+    with pytest.raises(AirflowFailException, match=message):
+        _register(name, other).execute(_context())
+    assert registry.by_alias(name, "challenger") is None
 
 
 def test_changed_files_are_not_registered(store, registry, name, model, artifact_root):
