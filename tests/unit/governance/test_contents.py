@@ -52,5 +52,5 @@ def test_what_is_missing_is_named_all_at_once():
     assert [check.name for check in check_needed(tags, ["datasets"])] == ["datasets"]
     with pytest.raises(ContractError, match=r"would lack requirements \(save .*\); image \(hand over image\)\."):
         check_needed(tags, ["datasets", "requirements", "image"])
-    with pytest.raises(SpecificationError, match="needs: .* expected some of 'datasets', 'evaluation'"):
+    with pytest.raises(SpecificationError, match=r"needs: .* expected some of 'datasets', 'evaluation'"):
         check_needed(tags, ["licence"])
