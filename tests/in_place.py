@@ -133,7 +133,7 @@ def fill(url: str, tables: Mapping[str, Mapping[str, Sequence[Any]]] | None = No
     """Write tables into a database; the one that all checks know, unless others are given."""
     import sqlalchemy as sa
 
-    kinds = {"id": sa.Text, "number": sa.Integer}
+    kinds = {"id": sa.Text, "flight": sa.Text, "number": sa.Integer}
     engine = sa.create_engine(url)
     for name, columns in (tables or {"Rows": COLUMNS, "Empty": {key: [] for key in COLUMNS}}).items():
         table = sa.Table(name, sa.MetaData(), *(sa.Column(key, kinds.get(key, sa.Float)()) for key in columns))
