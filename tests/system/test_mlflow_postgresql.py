@@ -40,9 +40,7 @@ def files(tmp_path: Path) -> Path:
 def test_the_registry_keeps_its_promises(mlflow_on_postgresql: str, files: Path) -> None:
     server, name = MLflowServer(tracking_uri=mlflow_on_postgresql), f"flights-{uuid.uuid4().hex[:8]}"
     check_registry(MLflowRegistry(server), name, files)
-    seen = look(server, name)
-    assert [one.version for one in seen.versions] == ["1", "2"]
-    assert [one.version for one in look(server, name, after=1).versions] == ["2"]
+    assert [one.version for one in look(server, name).versions] == ["1", "2"]
 
 
 def test_one_of_several_promotions_wins_and_the_others_are_told_who(mlflow_on_postgresql: str, files: Path) -> None:

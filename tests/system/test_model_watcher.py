@@ -94,7 +94,7 @@ class Airflow:
 
     def told(self, asset: str) -> list[dict[str, Any]]:
         """What the asset was told of, the oldest first."""
-        events = self.api._call("GET", "/api/v2/assets/events?limit=100&order_by=id")["asset_events"]
+        events = self.api._call("GET", "/api/v2/assets/events?limit=100&order_by=timestamp")["asset_events"]
         return [event["extra"]["payload"] for event in events if event["name"] == asset]
 
     def versions(self, asset: str) -> list[str]:
@@ -130,6 +130,7 @@ def airflow(model_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         _until(lambda: {"on_version", "on_champion"} <= one.api.dags())
         yield one
     finally:
+        one.api._client.close()
         one.local("down")
 
 
