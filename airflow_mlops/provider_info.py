@@ -26,6 +26,7 @@ _OPERATORS = (
     "pod_start",
     "profiling",
     "ray",
+    "registration",
     "registry",
     "rollout",
     "serving",

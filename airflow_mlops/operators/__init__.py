@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
+    from airflow_mlops.operators.onnx_export import ExportToOnnxOperator
     from airflow_mlops.operators.pod_start import StartWarmPodOperator
     from airflow_mlops.operators.profiling import ProfileDataOperator
     from airflow_mlops.operators.ray import TrainWithRayOperator
-    from airflow_mlops.operators.registry import PromoteModelOperator, RegisterModelOperator, RollBackModelOperator
+    from airflow_mlops.operators.registration import RegisterModelOperator
+    from airflow_mlops.operators.registry import PromoteModelOperator, RollBackModelOperator
     from airflow_mlops.operators.rollout import CanaryRolloutOperator
     from airflow_mlops.operators.serving import (
         CheckModelServerOperator,
@@ -44,6 +46,7 @@ __all__ = [
     "EvaluateModelOperator",
     "EvaluateOnKubernetesOperator",
     "ExplainModelOperator",
+    "ExportToOnnxOperator",
     "ModelGateOperator",
     "ProfileDataOperator",
     "PromoteModelOperator",
@@ -75,10 +78,11 @@ _MODULES = {
     "EvaluateModelOperator": "evaluation",
     "EvaluateOnKubernetesOperator": "kubernetes_evaluation",
     "ExplainModelOperator": "explanation",
+    "ExportToOnnxOperator": "onnx_export",
     "ModelGateOperator": "gate",
     "ProfileDataOperator": "profiling",
     "PromoteModelOperator": "registry",
-    "RegisterModelOperator": "registry",
+    "RegisterModelOperator": "registration",
     "RollBackModelOperator": "registry",
     "RunInWarmPodOperator": "warm_step",
     "SnapshotDatasetOperator": "datasets",
