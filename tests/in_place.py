@@ -28,10 +28,12 @@ class Engine:
 
     :param judge: ``judge(suite, table=…)`` or ``judge(suite, query=…)``
     :param type_name: how it calls the type of ``delay``
+    :param quote: what it sets around names
     """
 
     judge: Judge
     type_name: str
+    quote: str = '"'
 
 
 def _judge(engine: Engine, *rules: tuple[str, dict[str, Any]], **what: Any) -> tuple[RuleResult, ...]:
@@ -57,7 +59,8 @@ def rules_about_the_table_count_no_rows(engine: Engine) -> None:
 def a_query_is_judged_like_a_table(engine: Engine) -> None:
     facts, found = engine.judge(
         parse_suite(document(("column_values_to_be_between", {"column": "number", "max_value": 9}))),
-        query="SELECT id, number FROM \"Rows\" WHERE number < 15 AND ':a' <> '50%' -- to be continued",
+        query=f"SELECT id, number FROM {engine.quote}Rows{engine.quote} "
+        "WHERE number < 15 AND ':a' <> '50%' -- to be continued",
     )
 
     assert (facts.rows, list(facts.columns)) == (15, ["id", "number"])
