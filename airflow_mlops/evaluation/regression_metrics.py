@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,8 +39,11 @@ def _root(sums: Any) -> Any:
 
 
 def _rmse(rows: Scored, confidence: float) -> Interval:
-    squares = _errors(rows) ** 2
-    return cluster_bootstrap(group_sums(rows, _ones(rows), squares), _root, confidence=confidence)
+    """Take the mean square's interval on the scale of logarithms, where squares are far less lopsided."""
+    found = cluster_mean(_errors(rows) ** 2, rows.days, confidence=confidence)
+    value = math.sqrt(found.value)
+    factor = math.exp((found.high - found.value) / (2 * found.value)) if value else 1.0
+    return Interval(value=value, low=value / factor, high=value * factor)
 
 
 def _rmse_difference(first: Scored, second: Scored, confidence: float) -> Interval:
@@ -131,12 +135,13 @@ def _metric(name: str, interval: Any, difference: Any, method: tuple[str, str], 
 
 
 _MEAN = "mean, robust to dependence within days"
+_LOGARITHM = "mean square on a logarithmic scale, robust to dependence within days"
 _TILTED = "tilted bootstrap of days"
 _PERCENTILE = "percentile bootstrap of days"
 
 REGRESSION_METRICS = (
     mean_metric("mae", _absolute_errors, task="regression"),
-    _metric("rmse", _rmse, _rmse_difference, (_TILTED, f"paired, {_TILTED}")),
+    _metric("rmse", _rmse, _rmse_difference, (_LOGARITHM, f"paired, {_TILTED}")),
     _metric("r2", _r2, _r2_difference, (_TILTED, f"paired, {_TILTED}"), up=True),
     _metric("median_ae", _median_error, _median_error_difference, (_PERCENTILE, f"paired, {_PERCENTILE}")),
     # How far the answers are off on average, whichever way: a bound on it keeps the mean error near 0.
