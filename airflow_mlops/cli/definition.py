@@ -67,6 +67,28 @@ _VERIFY = (
     _arg("--digest", metavar="sha256:…", help="What the files must have, besides a signature"),
 )
 
+_SIMULATE = (
+    _arg("spec", help="The rollout's spec: a YAML file, or a URI", metavar="SPEC"),
+    _arg("--requests-per-second", required=True, type=float, metavar="N", help="At both models together"),
+    _arg("--error-rate", type=float, default=0.0, metavar="SHARE", help="Of the stable model's requests (default: 0)"),
+    _arg("--slow-share", type=float, default=0.0, metavar="SHARE", help="Of its requests above the edge (default: 0)"),
+    _arg(
+        "--worse-by",
+        nargs="+",
+        default=[],
+        metavar="INCREASE",
+        help="Error rates to ask about: 50%% is half as many again, 0.02 two more in a hundred requests",
+    ),
+    _arg("--slower-by", nargs="+", default=[], metavar="INCREASE", help="Shares of slow requests to ask about"),
+    _arg("--burstiness", type=float, default=0.0, metavar="SHARE", help="Variation of the traffic from look to look"),
+    _arg("--error-variation", type=float, default=0.0, metavar="SHARE", help="Variation of both models' rates"),
+    _arg("--autocorrelation", type=float, default=0.0, metavar="R", help="What is left of it at the next look"),
+    _arg("--runs", type=int, default=2000, metavar="N", help="Simulated rollouts per candidate (default: 2000)"),
+    _arg("--seed", type=int, default=0, metavar="N", help="Of the dice (default: 0)"),
+    _arg("--output", metavar="FILE", help="Write a page with a picture"),
+    _arg("--json", action="store_true", help="Print JSON instead of a table"),
+)
+
 
 def _command(name: str, text: str, function: str, args: tuple[Arg, ...], module: str = "local") -> ActionCommand:
     func = lazy_load_command(f"airflow_mlops.cli.{module}.{function}")
@@ -117,4 +139,17 @@ def get_cli_commands() -> list[CLICommand]:
             _command("verify", "Check that a model's files are signed by a key", "verify", _VERIFY, module="model"),
         ),
     )
-    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local, model))]
+    rollout = GroupCommand(
+        name="rollout",
+        help="How a new model takes over the traffic",
+        subcommands=(
+            _command(
+                "simulate",
+                "Say how often a spec would be wrong, and how long it would take, before anyone starts it",
+                "simulate",
+                _SIMULATE,
+                module="rollout",
+            ),
+        ),
+    )
+    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local, model, rollout))]

@@ -31,6 +31,7 @@ __all__ = [
 
 PROOF_GROWTH = 1.5
 SHARE_TAIL = 1e-6
+_SMALLEST_ERROR = 1e-12  # below this the interval's confidence can no longer be told from 1
 
 
 def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> dict[str, tuple[float, ...]]:
@@ -120,7 +121,7 @@ def judge_proof(state: RolloutState, step: CanaryStep) -> tuple[CheckResult, ...
 
 def proof_error(confidence: float, tries: int) -> float:
     """Return the error of the next try: it is halved from try to try, so that all together keep the confidence."""
-    return (1.0 - confidence) / math.pow(2.0, tries + 1)
+    return max((1.0 - confidence) / math.pow(2.0, tries + 1), _SMALLEST_ERROR)
 
 
 def _bound(state: RolloutState, metric: Metric) -> CheckResult:
