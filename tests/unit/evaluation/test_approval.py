@@ -72,8 +72,10 @@ def test_the_form_shows_the_worst_first_and_what_would_decide():
     lines = text.splitlines()
     table = [line for line in lines if line.startswith("| ") and "---" not in line][1:]
     assert table == [
-        "| roc_auc.minimum[origin=A\\|B] | **inconclusive** | 0.6100 | 0.5900 to 0.6300 | 0.6000 | "
-        "83 more days, 55,334 more rows |",
+        (
+            "| roc_auc.minimum[origin=A\\|B] | **inconclusive** | 0.6100 | 0.5900 to 0.6300 | 0.6000 | "
+            "83 more days, 55,334 more rows |"
+        ),
         "| f1.minimum | **inconclusive** |  |  |  | no number of rows: too close to the bound |",
         "| brier.maximum | **fail** |  |  |  | missed by the whole interval |",
         "| minimum_rows | pass | 20,000 |  | 2,000 |  |",
