@@ -23,6 +23,7 @@ _OPERATORS = (
     "kubernetes_evaluation",
     "kubeflow",
     "monitoring",
+    "onnx_export",
     "pod_start",
     "profiling",
     "ray",

@@ -70,6 +70,10 @@ def measure_fairness(spec: FairnessSpec, subject: Subject) -> FairnessReport:
 
     :raises ContractError: if a column is missing or has too many groups
     """
+    import numpy as np
+
+    if not np.isin(subject.labels, (0, 1)).all():
+        raise ContractError("fairness compares rates of labels and answers that are yes or no: labels must be 0 or 1")
     missing = [name for name in spec.columns if name not in subject.rows.columns]
     if missing:
         raise ContractError(f"fairness: the data lack the columns {', '.join(missing)}")

@@ -64,7 +64,7 @@ CONTROL_FILES = (
 #: The environment variable that tells a script where its job directory is.
 JOB_DIRECTORY_VARIABLE = "MLOPS_JOB_DIRECTORY"
 
-Kind = Literal["train", "evaluate", "check"]
+Kind = Literal["train", "evaluate", "check", "export"]
 T = TypeVar("T")
 
 
@@ -117,7 +117,7 @@ def is_loopback(uri: str) -> bool:
 class JobRequest:
     """What a job is asked to do.
 
-    :param kind: ``train``, ``evaluate`` or ``check``
+    :param kind: ``train``, ``evaluate``, ``check`` or ``export``
     :param job_id: unique name of the job, the same for every try of one task
     :param output_uri: the job directory
     :param datasets: role to the datasets that play it, for example ``train``
