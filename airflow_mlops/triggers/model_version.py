@@ -174,7 +174,8 @@ class ModelVersionTrigger(BaseEventTrigger):
     :class:`~airflow_mlops.governance.awaited.ModelVersionEvent`. How far the trigger has come is kept in the asset's
     state: no version is lost, and none is told of twice, when a triggerer stops, is replaced or was away. If a
     triggerer dies in the second between storing an event and storing that it did, the event comes twice, with the same
-    ``key``. An alias that moves twice between two looks is told of once, and one that came back not at all.
+    ``key``. An alias that moves twice between two looks is told of once, and one that came back not at all. Airflow
+    drops the state of an asset that no DAG uses any more; one that comes back begins anew.
 
     :param model_name: the registered model; it need not exist yet
     :param alias: ``champion`` or ``challenger``, to be told of its moves; None to be told of new versions
