@@ -49,6 +49,7 @@ def render_html(
     :param evaluation_address: where the evaluation's own page is
     """
     judged = combine(checks)
+    worst_first = sorted(checks, key=lambda check: -check.verdict.severity)
     verdict = answer.verdict if answer else judged
     return render_page(
         "evaluation/templates/gate.html",
@@ -63,7 +64,7 @@ def render_html(
         users=", ".join(str(user["name"]) for user in (asks or {}).get("assigned_users", ())),
         answer=answer,
         evaluation_address=evaluation_address,
-        checks=[_check(check) for check in checks if not _is_good_slice(check)],
+        checks=[_check(check) for check in worst_first if not _is_good_slice(check)],
         good_slices=[_check(check) for check in checks if _is_good_slice(check)],
         metrics=_metrics(report) if report else [],
         slices=[_slice(part) for part in report.slices] if report else [],
