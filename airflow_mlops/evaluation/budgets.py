@@ -3,6 +3,7 @@
 Times are of ``predict`` alone, in the process of the evaluation, with no server around it. Candidate and champion
 answer in turn, so that both meet the same moments of a machine that others use, too; the ratio is the median over these
 pairs. Even so times depend on the machine: a rule on them warns unless its policy says otherwise. Sizes are exact.
+The operators let OpenMP have one thread; where a job is given more, threads that wait for each other are timed, too.
 """
 
 from __future__ import annotations

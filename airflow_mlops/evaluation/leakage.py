@@ -114,7 +114,7 @@ class LeakageReport:
     :param time: order in time
     :param features: how well each feature predicts by itself, best first
     :param late_columns: columns known only afterwards that the candidate reads
-    :param unmeasured: ``rows``, ``time``, ``features`` or an entity's column to the reason why it was not looked at
+    :param unmeasured: ``rows``, ``entities[column]``, ``time`` or ``features`` to the reason why it was not looked at
     """
 
     evaluation_rows: int
@@ -163,7 +163,7 @@ def _overlaps(
     """Compare with the training rows; what cannot be compared goes to ``unmeasured``."""
     columns = spec.row_columns or tuple(dict.fromkeys((*subject.candidate.features, subject.target)))
     wanted: dict[str, tuple[str, ...]] = {"rows": columns} if spec.rows else {}
-    wanted |= {name: (name,) for name in spec.entities}
+    wanted |= {f"entities[{name}]": (name,) for name in spec.entities}
     if spec.time_column is not None:
         wanted["time"] = (spec.time_column,)
     training = subject.training_rows
@@ -178,7 +178,7 @@ def _overlaps(
     here = [what for what in wanted if what not in unmeasured]
     return (
         _rows(subject, columns) if "rows" in here else None,
-        tuple(_entity(subject, name) for name in spec.entities if name in here),
+        tuple(_entity(subject, name) for name in spec.entities if f"entities[{name}]" in here),
         _time(subject, spec.time_column, unmeasured) if spec.time_column and "time" in here else None,
     )
 

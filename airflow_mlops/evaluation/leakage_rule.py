@@ -80,21 +80,26 @@ def _rows(report: LeakageReport | None, bound: float, severity: Severity) -> Che
     found = report.rows
     reason = (
         f"{found.rows:,} of {report.evaluation_rows:,} rows ({100 * found.share:.2g} %) equal one of the "
-        f"{report.training_rows:,} training rows in {found.columns} columns; {100 * found.repeated_share:.2g} % equal "
-        f"another row of the evaluation; maximum {100 * bound:g} %"
+        f"{report.training_rows:,} training rows by {_columns(found.columns)}; {100 * found.repeated_share:.2g} % "
+        f"equal another row of the evaluation; maximum {100 * bound:g} %"
     )
     return exactly_at_most(name, found.share, bound, reason=reason, size=report.evaluation_rows, severity=severity)
 
 
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"
+
+
 def _entities(report: LeakageReport | None, bound: float, severity: Severity) -> Iterator[CheckResult]:
-    if report is None or not report.entities:
+    asked = report is not None and any(what.startswith("entities[") for what in report.unmeasured)
+    if report is None or not (report.entities or asked):
         why = f"{_ASK}, with columns under 'entities' and with 'training_data'"
         yield not_asked("leakage.entity_overlap", why, bound=bound)
     if report is None:
         return
-    for column, why in report.unmeasured.items():
-        if column not in {"rows", "time", "features"}:
-            yield not_asked(f"leakage.entity_overlap[{column}]", why, bound=bound)
+    for what, why in report.unmeasured.items():
+        if what.startswith("entities["):
+            yield not_asked(what.replace("entities", "leakage.entity_overlap", 1), why, bound=bound)
     for found in report.entities:
         reason = (
             f"{100 * found.row_share:.3g} % of the rows are about {found.known:,} of {found.entities:,} values of "

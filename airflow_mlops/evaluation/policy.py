@@ -14,6 +14,11 @@ A policy is a YAML file beside the DAG; :mod:`airflow_mlops.evaluation.rules` sa
       - {metric: log_loss, severity: warn}
     slices:
       - {metric: roc_auc, margin: 0.05, correction: holm, min_rows: 500, undecided: warn, too_little_data: ignore}
+    calibration: {maximum_error: 0.05}
+    robustness: {missing: {maximum_flips: 0.05, maximum_loss: {roc_auc: 0.02}}}
+    budgets: {maximum_p95_ms: {1: 20}, maximum_bytes_ratio: 2}
+    leakage: {maximum_row_overlap: 0, training_before_evaluation: true, maximum_feature_power: 0.9}
+    freshness: {maximum_training_days: 60}
     holdout: {max_uses: 3, on_reuse: tighten}
     approval: {ask: inconclusive}
 

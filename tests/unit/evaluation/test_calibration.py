@@ -118,7 +118,7 @@ def test_severity_turns_a_failure_into_a_warning():
 @pytest.mark.parametrize("rows", [100, 500])
 def test_the_rule_rarely_refuses_a_calibrated_model(rows):
     """Through measurement and rule, with so small a bound that only the p-value protects the model: 1 % nominal."""
-    runs, rule = 150, CalibrationRule(maximum_error=1e-6)
+    runs, rule = 80, CalibrationRule(maximum_error=1e-6)
     spec = CalibrationSpec(simulations=400)
     refused = 0
     for seed in range(runs):
