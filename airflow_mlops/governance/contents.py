@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from airflow_mlops.codec import canonical_json
+from airflow_mlops.codec import canonical_json, digest_of
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.governance.versions import Needed
 from airflow_mlops.verdict import CheckResult, Verdict
@@ -17,6 +17,8 @@ __all__ = ["ModelContents", "check_needed", "contents_tags", "image_tags"]
 
 _PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[A-Za-z0-9._, -]+\])?\s*(===?\s*[^,*\s;]+|@\s*\S+)(\s*;.*)?$")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}$")
+#: MLflow's limit is twice that.
+_LONGEST = 50_000
 #: Tags by what they stand for; any tag that begins so will do.
 _TAGS: Mapping[str, str] = {
     "datasets": "mlops.dataset.",
@@ -51,7 +53,7 @@ class ModelContents:
 
 
 def contents_tags(contents: ModelContents) -> dict[str, str]:
-    """Tags that name the libraries and the columns that a model works with.
+    """Tags that name the libraries and the columns that a model works with; thousands of them by their digest.
 
     :raises ContractError: if a library is not pinned to one version: another one might load another model
     """
@@ -63,10 +65,10 @@ def contents_tags(contents: ModelContents) -> dict[str, str]:
                 f"the model's requirements.txt names no exact version of {', '.join(loose[:5])}; "
                 "save it with pip_requirements such as 'scikit-learn==1.9.1'"
             )
-        tags[_TAGS["requirements"]] = ", ".join(contents.requirements)
+        tags[_TAGS["requirements"]] = _fitting(", ".join(contents.requirements))
     if contents.signature and contents.signature.get("inputs"):
         parts = {key: _parsed(value) for key, value in contents.signature.items() if value}
-        tags[_TAGS["signature"]] = canonical_json(parts)
+        tags[_TAGS["signature"]] = _fitting(canonical_json(parts))
     return tags
 
 
@@ -105,6 +107,11 @@ def check_needed(tags: Mapping[str, str], needed: Sequence[str]) -> tuple[CheckR
     return tuple(
         CheckResult(name=name, verdict=Verdict.PASS, reason=f"the version says it in {_TAGS[name]}") for name in needed
     )
+
+
+def _fitting(text: str) -> str:
+    """Return a text that is no longer than a tag may be; its digest stands for one that is."""
+    return text if len(text) <= _LONGEST else digest_of(text)
 
 
 def _parsed(value: Any) -> Any:

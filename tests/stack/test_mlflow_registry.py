@@ -75,6 +75,11 @@ def test_registering_again_returns_the_first_version(registry, name, files):
     assert _register(registry, name, files, key="b" * 64).version == "2"
 
 
+def test_a_long_tag_comes_back_whole(registry, name, files):
+    lineage = {"mlops.signature": "x" * 50_000}
+    assert _register(registry, name, files, lineage=lineage).tags["mlops.signature"] == "x" * 50_000
+
+
 def test_the_files_and_metrics_lie_in_the_run(registry, server, name, files):
     made = _register(registry, name, files)
     with server.session("looking") as client:

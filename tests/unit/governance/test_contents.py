@@ -19,6 +19,8 @@ def test_libraries_and_columns_become_tags():
     tags = contents_tags(contents)
     assert tags["mlops.requirements"].startswith("skops==0.16.0, torch[cuda]==2.9")
     assert json.loads(tags["mlops.signature"]) == {"inputs": inputs}
+    wide = ModelContents(signature={"inputs": json.dumps([{"name": f"column{number}"} for number in range(5000)])})
+    assert contents_tags(wide)["mlops.signature"].startswith("sha256:")
     assert contents_tags(ModelContents()) == contents_tags(ModelContents(requirements=(), signature={})) == {}
 
 
