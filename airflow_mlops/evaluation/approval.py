@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from airflow_mlops.evaluation.question import rounded
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.verdict import CheckResult, Verdict
 
@@ -134,13 +135,13 @@ def _row(check: CheckResult) -> tuple[str, ...]:
 
 
 def _would_decide(check: CheckResult) -> str:
-    if check.verdict in (Verdict.PASS, Verdict.WARN):
-        return ""
+    if check.verdict is Verdict.PASS:
+        return str(check.details.get("remark", ""))
     more = {name.removeprefix("more_"): count for name, count in check.details.items() if name.startswith("more_")}
     if check.verdict is Verdict.INCONCLUSIVE and more:
         if None in more.values():
             return "no number of rows: too close to the bound"
-        return ", ".join(f"{count:,} more {name}" for name, count in more.items())
+        return ", some ".join(f"{rounded(count):,} more {name}" for name, count in more.items())
     return check.reason
 
 

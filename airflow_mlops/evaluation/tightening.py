@@ -67,11 +67,12 @@ def judge_reuse(
     confidence = 1 - (1 - report.confidence) / uses
     wider, left = tightened(report, confidence)
     unchanged = (*sorted(left & asked), *others)
-    said = f"{counted}: intervals are widened to {100 * confidence:.6g} %"
+    remark = f"intervals are widened to {100 * confidence:.6g} %"
+    said = f"{counted}: {remark}"
     if unchanged:
         said += f", but not those of {', '.join(unchanged)}, where a candidate may pass by luck; {fresh}"
     verdict = Verdict.WARN if unchanged else Verdict.PASS
-    details = {"confidence": confidence, "not_widened": list(unchanged)}
+    details = {"confidence": confidence, "not_widened": list(unchanged), "remark": remark}
     return wider, _result(rule, uses, verdict, said, **details)
 
 

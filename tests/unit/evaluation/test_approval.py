@@ -47,7 +47,14 @@ def test_what_an_answer_makes_of_a_verdict(judged, verdict):
 
 def test_the_form_shows_the_worst_first_and_what_would_decide():
     checks = [
-        CheckResult(name="minimum_rows", verdict=Verdict.PASS, reason="enough", value=20_000.0, threshold=2000.0),
+        CheckResult(
+            name="minimum_rows",
+            verdict=Verdict.PASS,
+            reason="enough",
+            value=20_000.0,
+            threshold=2000.0,
+            details={"remark": "wide"},
+        ),
         CheckResult(
             name="roc_auc.minimum[origin=A|B]",
             verdict=Verdict.INCONCLUSIVE,
@@ -74,11 +81,11 @@ def test_the_form_shows_the_worst_first_and_what_would_decide():
     assert table == [
         (
             "| roc_auc.minimum[origin=A\\|B] | **inconclusive** | 0.6100 | 0.5900 to 0.6300 | 0.6000 | "
-            "83 more days, 55,334 more rows |"
+            "83 more days, some 56,000 more rows |"
         ),
         "| f1.minimum | **inconclusive** |  |  |  | no number of rows: too close to the bound |",
         "| brier.maximum | **fail** |  |  |  | missed by the whole interval |",
-        "| minimum_rows | pass | 20,000 |  | 2,000 |  |",
+        "| minimum_rows | pass | 20,000 |  | 2,000 | wide |",
     ]
     assert "- candidate: `sha256:c`" in lines
     assert "- evidence: `sha256:e`" in lines
