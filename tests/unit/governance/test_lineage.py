@@ -61,6 +61,14 @@ def test_a_passed_gate_about_this_model_lets_it_in():
     assert gate_check(None, MODEL) == ()
 
 
+def test_where_a_person_was_asked_only_their_approval_lets_it_in():
+    asks = {"asks": {"until": "noon", "assigned_users": []}}
+    with pytest.raises(ContractError, match="it asked a person, and this is not the evidence of their approval"):
+        gate_check(_gate(verdict=Verdict.PASS, notes=asks), MODEL)
+    (check,) = gate_check(_gate(verdict=Verdict.WARN, decision="approval"), MODEL)
+    assert check.verdict is Verdict.WARN
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
