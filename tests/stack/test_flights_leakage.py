@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import time
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from airflow_mlops.adapters.jobs.local_process import LocalProcessRunner
+from airflow_mlops.container.directory import JobDirectory
 from airflow_mlops.evaluation.gate import judge
 from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import parse_report
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.references import DatasetRef, ModelRef
 from airflow_mlops.training.contract import JobRequest
-from airflow_mlops.training.ports import JobPhase
 from airflow_mlops.verdict import Verdict
 
 HONEST = str(Path(__file__).parents[2] / "dags/flights/train.py")
@@ -32,6 +32,14 @@ DIAGNOSTICS = {
     },
     "freshness": {"time_column": "date", "now": "2013-03-01"},
 }
+IN_TURN = """
+import os, runpy, sys
+for pair in sys.argv[1:]:
+    entrypoint, directory = pair.split("|")
+    os.environ["MLOPS_JOB_DIRECTORY"] = directory
+    run = runpy.run_path if entrypoint.endswith(".py") else runpy.run_module
+    run(entrypoint, run_name="__main__")
+"""
 POLICY = parse_policy(
     {
         "absolute": [{"metric": "roc_auc", "minimum": 0.55}],
@@ -79,54 +87,54 @@ def months(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run_job(model_python, tmp_path_factory):
-    def run(entrypoint, **fields):
-        job = tmp_path_factory.mktemp("job")
-        request = JobRequest(**{"kind": "train", "job_id": job.name, "output_uri": f"file://{job}", **fields})
-        runner = LocalProcessRunner(model_python)
+def run_jobs(model_python, tmp_path_factory):
+    """Run jobs one after the other in one process, because starting one takes longer than they do."""
+
+    def run(entrypoint_of, **requests):
+        folder = tmp_path_factory.mktemp("jobs")
+        directories = {name: JobDirectory(folder / name) for name in requests}
+        for name, fields in requests.items():
+            directories[name].path.mkdir()
+            request = JobRequest(**{"kind": "train", "job_id": name, "output_uri": f"file://{folder / name}", **fields})
+            directories[name].prepare(request)
+        pairs = [f"{entrypoint_of[name]}|{directory.path}" for name, directory in directories.items()]
         # As the operators set it: threads that wait for each other make calls with one row many times slower.
-        runner.start(job, request, entrypoint, {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"})
-        while runner.phase(job) is JobPhase.RUNNING:
-            time.sleep(0.05)
-        return job, runner.collect(job)
+        environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1"}
+        subprocess.run([model_python, "-c", IN_TURN, *pairs], check=True, timeout=200, env=environment)
+        return directories
 
     return run
 
 
 @pytest.fixture(scope="module")
-def models(run_job, months):
-    """An honest and a leaking model, both trained on January."""
-
-    def train(script):
-        job, _ = run_job(script, datasets={"train": (months[0],)}, parameters={"max_iter": 20})
-        manifest = manifest_of(job / "model")
-        uri = f"file://{job}/model"
-        return ModelRef(uri=uri, digest=manifest.digest, format="mlflow", size_bytes=manifest.size_bytes)
-
-    return train(HONEST), train(LEAKING)
-
-
-@pytest.fixture(scope="module")
-def evaluate(run_job, months):
-    """Evaluate on February."""
-
-    def run(candidate, champion=None, train=None):
-        job, result = run_job(
-            EVALUATE,
-            kind="evaluate",
-            datasets={"test": (months[1],), "train": months[:1] if train is None else train},
-            models={"candidate": candidate} | ({"champion": champion} if champion else {}),
-            parameters={"target": "late", "diagnostics": DIAGNOSTICS},
-        )
-        return parse_report((job / result.artifacts["report"]).read_text())
-
-    return run
+def reports(run_jobs, months):
+    """On February: a leaking candidate against an honest champion, and the honest one given its own rows."""
+    trained = run_jobs(
+        {"honest": HONEST, "leaking": LEAKING},
+        **{name: {"datasets": {"train": months[:1]}, "parameters": {"max_iter": 20}} for name in ("honest", "leaking")},
+    )
+    models = {name: model_ref(directory.path / "model") for name, directory in trained.items()}
+    same = {"kind": "evaluate", "parameters": {"target": "late", "diagnostics": DIAGNOSTICS}}
+    examined = run_jobs(
+        {"leaking": EVALUATE, "honest": EVALUATE},
+        leaking={
+            **same,
+            "datasets": {"test": months[1:], "train": months[:1]},
+            "models": {"candidate": models["leaking"], "champion": models["honest"]},
+        },
+        honest={**same, "datasets": {"test": months[1:], "train": months}, "models": {"candidate": models["honest"]}},
+    )
+    return {name: parse_report((directory.path / "report.json").read_text()) for name, directory in examined.items()}
 
 
-def test_a_model_that_reads_the_delay_at_departure_is_caught(models, evaluate):
+def model_ref(path):
+    manifest = manifest_of(path)
+    return ModelRef(uri=f"file://{path}", digest=manifest.digest, format="mlflow", size_bytes=manifest.size_bytes)
+
+
+def test_a_model_that_reads_the_delay_at_departure_is_caught(reports):
     """It beats the honest one by far in every metric; nothing but the leakage speaks against it."""
-    honest, leaking = models
-    report = evaluate(leaking, champion=honest)
+    report = reports["leaking"]
     assert report.differences["roc_auc"].low > 0.1
     (caught,) = [check for check in judge(report, POLICY) if check.verdict is not Verdict.PASS]
     assert (caught.name, caught.verdict) == ("leakage.feature_power", Verdict.FAIL)
@@ -138,8 +146,8 @@ def test_a_model_that_reads_the_delay_at_departure_is_caught(models, evaluate):
     assert all(one.candidate.flips and one.champion.flips for one in robustness.disturbances)
 
 
-def test_an_honest_model_is_not_but_its_own_training_rows_would_be(models, months, evaluate):
-    report = evaluate(models[0], train=months)
+def test_an_honest_model_is_not_but_its_own_training_rows_would_be(reports):
+    report = reports["honest"]
     verdicts = {check.name: check.verdict for check in judge(report, POLICY)}
     assert verdicts.pop("leakage.row_overlap") is Verdict.FAIL
     assert verdicts.pop("leakage.time_overlap") is Verdict.FAIL
