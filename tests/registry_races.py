@@ -19,7 +19,8 @@ from airflow_mlops.exceptions import MLOpsError
 
 __all__ = ["check", "claims"]
 
-#: ``{"promote": "2", "expected": "1"}`` or ``{"roll_back": "2"}``; ``"dies_before"`` is the number of the write.
+#: ``{"promote": "2", "expected": "1"}`` or ``{"roll_back": "2"}``. ``dies_before`` and ``sleeps_before`` are the number
+#: of a write, ``comes_second`` waits for another's claim, ``lease`` is in seconds.
 Deed = Mapping[str, Any]
 VERSIONS = 5
 #: What a killed process costs those who come after it.
@@ -33,7 +34,7 @@ def check(what: str, url: str, files: Path) -> None:
     """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
     command = [sys.executable, __file__, what, url, files]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=115, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -91,8 +92,26 @@ def _check_deaths(url: str, files: Path) -> None:
         assert claims(url, name) == []
         assert race(url, name, [{"roll_back": str(2 + write)}]) == ["done"]
         assert champion_of(url, name) == "1"
+    _one_that_oversleeps(url, name)
     assert race(url, name, [{"promote": "2", "expected": "1"}]) == ["done"], "another try finishes what was begun"
     assert champion_of(url, name) == "2"
+
+
+def _one_that_oversleeps(url: str, name: str) -> None:
+    """Whoever was away for longer than its lease changes nothing when it comes back."""
+    late, quick = race(
+        url,
+        name,
+        [
+            {"promote": "2", "expected": "1", "sleeps_before": 2, "lease": SHORT_LEASE_SECONDS},
+            {"promote": "5", "expected": "1", "comes_second": True, "lease": SHORT_LEASE_SECONDS},
+        ],
+    )
+    assert quick == "done"
+    assert late.startswith(f"TransientAdapterError: changing the aliases of {name!r} took "), late
+    assert champion_of(url, name) == "5"
+    assert claims(url, name) == []
+    assert race(url, name, [{"roll_back": "5"}]) == ["done"]
 
 
 def race(url: str, name: str, deeds: list[Deed], led: set[str | None] | None = None) -> list[str]:
@@ -148,26 +167,32 @@ def _model(url: str, files: Path) -> str:
     return name
 
 
-def _registry(url: str, dies_before: int | None = None, lease_seconds: float = 60.0) -> Any:
+def _registry(url: str, deed: Deed | None = None) -> Any:
     from airflow_mlops.adapters.registry.mlflow import MLflowRegistry
     from airflow_mlops.adapters.registry.mlflow_server import MLflowServer
+
+    wanted = deed or {}
 
     class MortalRegistry(MLflowRegistry):
         writes = 0
 
         def _writing(self, name: str, what: str) -> Any:
             self.writes += 1
-            if self.writes == dies_before:
+            if self.writes == wanted.get("dies_before"):
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.writes == wanted.get("sleeps_before"):
+                time.sleep(2 * SHORT_LEASE_SECONDS)
             return super()._writing(name, what)
 
-    return MortalRegistry(MLflowServer(tracking_uri=url), lease_seconds=lease_seconds)
+    return MortalRegistry(MLflowServer(tracking_uri=url), lease_seconds=wanted.get("lease", 60.0))
 
 
 def _do(url: str, name: str, deed: Deed) -> str:
     from airflow_mlops.governance.release import promote, roll_back
 
-    registry = _registry(url, deed.get("dies_before"), deed.get("lease", 60.0))
+    registry = _registry(url, deed)
+    while deed.get("comes_second") and not claims(url, name):
+        time.sleep(0.1)
     try:
         if "promote" in deed:
             promote(registry, name, deed["promote"], expected=deed["expected"])

@@ -10,7 +10,8 @@ pytest.importorskip("mlflow")
 
 from tests.registry_races import check
 
-pytestmark = pytest.mark.stack
+# Several seconds of waiting for leases, and processes that a busy machine may keep waiting much longer.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.mlflow_server import running_mlflow
 from tests.postgresql import postgresql_server
 from tests.registry_races import check
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
