@@ -59,6 +59,7 @@ def main() -> None:
                     threshold=spec.threshold,
                     confidence=spec.confidence,
                     minimum_rows=spec.minimum_slice_rows,
+                    task=spec.task,
                 ),
             )
         report = build_report(

@@ -21,6 +21,7 @@ from airflow_mlops.evaluation.freshness import FreshnessReport, FreshnessSpec, m
 from airflow_mlops.evaluation.leakage import LeakageReport, LeakageSpec, measure_leakage
 from airflow_mlops.evaluation.methodology import MethodologyReport, MethodologySpec, check_methodology
 from airflow_mlops.evaluation.robustness import RobustnessReport, RobustnessSpec, measure_robustness
+from airflow_mlops.evaluation.scored import Task
 
 __all__ = ["Diagnosed", "Diagnostics", "DiagnosticsReport", "Subject", "diagnose"]
 
@@ -98,6 +99,7 @@ class Subject:
     :param threshold: probability from which a row counts as predicted positive
     :param confidence: two-sided coverage of every interval
     :param minimum_rows: smaller parts of the data are not measured
+    :param task: what the models do
     """
 
     rows: Any
@@ -110,6 +112,7 @@ class Subject:
     threshold: float = 0.5
     confidence: float = 0.95
     minimum_rows: int = 200
+    task: Task = "classification"
 
 
 def diagnose(wanted: Diagnostics, subject: Subject) -> DiagnosticsReport:

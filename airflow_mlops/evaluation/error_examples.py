@@ -67,8 +67,10 @@ class ErrorExamplesReport:
 def find_error_examples(wanted: ErrorExamplesSpec, subject: Subject) -> ErrorExamplesReport:
     """Take the rows whose answer is farthest from the label.
 
-    :raises ContractError: if a column is not there
+    :raises ContractError: if a column is not there, or the task is a ranking, which has no wrong rows
     """
+    if subject.task == "ranking":
+        raise ContractError("error_examples: a ranking orders the rows of a query, so that no single row is wrong")
     missing = [name for name in wanted.columns if name not in subject.rows.columns]
     if missing:
         raise ContractError(

@@ -33,7 +33,7 @@ class ExplanationsSpec:
         answers apart (trees, linear models, and by trial any other); ``lime`` fits a linear model around each row
     :param rows: how many rows to explain at most, drawn at random
     :param seconds: after that long no further rows are begun; the report says how many were done
-    :param local: how many of the worst errors are explained one by one
+    :param local: how many of the worst errors are explained one by one; a ranking has none
     :param top: how many columns count as the most important ones
     :param seed: for the rows that are drawn, and the draws of the intervals
     """
@@ -178,7 +178,7 @@ def _how(method: Method) -> tuple[Callable[..., Attribution], Callable[..., tupl
 
 
 def _errors(wanted: ExplanationsSpec, subject: Subject) -> tuple[Explained, ...]:
-    if not wanted.local:
+    if not wanted.local or subject.task == "ranking":  # which has no wrong rows
         return ()
     _, explain_rows = _how(wanted.method)
     worst = worst_rows(subject, wanted.local)

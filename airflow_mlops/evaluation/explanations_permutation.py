@@ -3,7 +3,8 @@
 The loss is the squared error (Brier's, for probabilities), row by row, so that intervals are possible; the definition
 is that of Breiman (2001), "Random forests", Machine Learning 45, in the form of Fisher, Rudin and Dominici (2019),
 "All models are wrong, but many are useful", JMLR 20, and the same as
-``sklearn.inspection.permutation_importance(scoring="neg_brier_score")``.
+``sklearn.inspection.permutation_importance(scoring="neg_brier_score")``. A ranking has no error row by row: there it is
+how far answers move.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def attribute(subject: Subject, model: Diagnosed, chosen: Any, *, seconds: float
 
     random = np.random.default_rng(seed)
     columns = tuple(model.features)
+    ranks = subject.task == "ranking"
     deadline = time.monotonic() + seconds
     parts = []
     for begin in range(0, len(chosen), _CHUNK):
@@ -45,7 +47,9 @@ def attribute(subject: Subject, model: Diagnosed, chosen: Any, *, seconds: float
             for _ in range(_REPEATS):
                 donors = subject.rows[name].iloc[random.choice(chosen, len(part))]
                 lost = rows.assign(**{name: donors.to_numpy()})
-                effects[:, at] += ((model.predict(lost) - labels) ** 2 - before) / _REPEATS
+                answers = model.predict(lost)
+                moved = np.abs(answers - model.scores[part]) if ranks else (answers - labels) ** 2 - before
+                effects[:, at] += moved / _REPEATS
         parts.append(effects)
         if time.monotonic() > deadline:
             break
@@ -53,7 +57,9 @@ def attribute(subject: Subject, model: Diagnosed, chosen: Any, *, seconds: float
         columns=columns,
         effects=np.concatenate(parts),
         method=f"permutation of each column, {_REPEATS} times",
-        unit="increase of the mean squared error when the column is lost",
+        unit="mean movement of the answer when the column is lost"
+        if ranks
+        else "increase of the mean squared error when the column is lost",
         local_unit="answer minus its mean when the column's value comes from other rows",
     )
 

@@ -229,3 +229,15 @@ def test_methodology_needs_the_rows_of_the_training(monkeypatch: pytest.MonkeyPa
     pytest.importorskip("sklearn", reason="it fits the model anew")
     with pytest.raises(ContractError, match="give the task the training_data"):
         diagnose(decode(Diagnostics, {"methodology": {}}), subject())
+
+
+def test_a_ranking_is_explained_by_how_far_answers_move_and_has_no_wrong_rows() -> None:
+    ranking = subject({"strong": 0.3, "weak": 0.1}, {"strong": 0.2}, task="ranking")
+    found = explain(ExplanationsSpec(rows=ROWS), ranking)
+    by_name = {one.column: one.candidate.value for one in found.importances}
+    # Two uniform numbers from -1 to 1 are two thirds apart on the average.
+    assert by_name["strong"] == pytest.approx(0.3 * 2 / 3, rel=0.1)
+    assert by_name["unused"] == 0.0
+    assert found.errors == ()
+    with pytest.raises(ContractError, match="no single row is wrong"):
+        diagnose(decode(Diagnostics, {"error_examples": {"columns": ["place"]}}), ranking)
