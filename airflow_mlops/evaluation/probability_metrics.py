@@ -14,9 +14,11 @@ from airflow_mlops.stats.delong import auc_difference, auc_interval
 from airflow_mlops.stats.interval import Interval
 from airflow_mlops.stats.ordered_counts import (
     average_precision,
+    average_precision_of,
     binned,
     counts_by_group,
     lift,
+    lift_of,
     moved_to,
 )
 
@@ -45,29 +47,11 @@ def _log_losses(rows: Scored) -> Any:
     return -np.where(rows.labels == 1, np.log(scores), np.log1p(-scores))
 
 
-def _average_precision(rows: Scored) -> Callable[[Any], Any]:
-    del rows
-    return average_precision
-
-
-def _lift(rows: Scored) -> Callable[[Any], Any]:
-    return partial(lift, share=rows.top_share)
-
-
 def _both_classes(rows: Scored) -> Any:
     positive = rows.labels == 1
     if positive.all() or not positive.any():
         raise SpecificationError("labels", sorted(set(positive.astype(int).tolist())), "0 and 1, each at least once")
     return positive
-
-
-def _exactly(rows: Scored, statistic: Callable[[Any], Any]) -> float:
-    """Return the statistic from all rows, each score a bin of its own."""
-    import numpy as np
-
-    scores, bins = np.unique(rows.scores, return_inverse=True)
-    counts = [np.bincount(bins, weights=chosen, minlength=len(scores)) for chosen in _classes(rows)]
-    return float(statistic(np.concatenate(counts)[None])[0])
 
 
 def _by_group(rows: Scored) -> Any:
@@ -86,21 +70,26 @@ def _classes(rows: Scored) -> tuple[Any, Any]:
 
 
 def _order_metric(
-    name: str, of: Callable[[Scored], Callable[[Any], Any]], *, smooth: bool, most: float | None
+    name: str,
+    exactly: Callable[[Scored], float],
+    of: Callable[[Scored], Callable[[Any], Any]],
+    *,
+    smooth: bool,
+    most: float | None,
 ) -> Metric:
-    """Return a function of the counts by score as a measurement.
+    """Return a function of the rows' order as a measurement.
 
-    :param of: rows to the function
+    :param exactly: rows to the number
+    :param of: rows to the function that makes it of counts by score
     :param smooth: whether it reacts smoothly to the counts
     :param most: the largest value that there can be
     """
 
     def interval(rows: Scored, confidence: float) -> Interval:
-        statistic = of(rows)
-        rough = cluster_bootstrap(_by_group(rows), statistic, confidence=confidence, smooth=smooth)
+        rough = cluster_bootstrap(_by_group(rows), of(rows), confidence=confidence, smooth=smooth)
         if rough.low == rough.high:
             raise SpecificationError(name, rough.value, "days that differ; here all are the same, so nothing is known")
-        return moved_to(_exactly(rows, statistic), rough, least=0.0, most=most)
+        return moved_to(exactly(rows), rough, least=0.0, most=most)
 
     def difference(first: Scored, second: Scored, confidence: float) -> Interval:
         import numpy as np
@@ -113,7 +102,7 @@ def _order_metric(
 
         both = np.concatenate([one, other], axis=1)
         rough = cluster_bootstrap(both, change, confidence=confidence, smooth=smooth)
-        return moved_to(_exactly(first, statistic) - _exactly(second, statistic), rough)
+        return moved_to(exactly(first) - exactly(second), rough)
 
     how = "tilted bootstrap of days" if smooth else "percentile bootstrap of days"
     return Metric(
@@ -137,6 +126,18 @@ PROBABILITY_METRICS = (
     ),
     mean_metric("brier", _squared_errors),
     mean_metric("log_loss", _log_losses),
-    _order_metric("average_precision", _average_precision, smooth=True, most=1.0),
-    _order_metric("lift", _lift, smooth=False, most=None),
+    _order_metric(
+        "average_precision",
+        lambda rows: average_precision_of(rows.labels == 1, rows.scores),
+        lambda _: average_precision,
+        smooth=True,
+        most=1.0,
+    ),
+    _order_metric(
+        "lift",
+        lambda rows: lift_of(rows.labels == 1, rows.scores, rows.top_share),
+        lambda rows: partial(lift, share=rows.top_share),
+        smooth=False,
+        most=None,
+    ),
 )

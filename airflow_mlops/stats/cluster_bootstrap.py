@@ -40,8 +40,8 @@ GROUPS_AT_MOST = 1000
 
 # Of so many resamples at most may the number not exist, say for want of a positive row.
 _UNDEFINED_AT_MOST = 0.05
-# Numbers in one step of the resampling: what a step holds in memory stays below some 100 MB.
-_AT_ONCE = 4_000_000
+# Numbers in one step of the resampling: what a step holds fits into a processor's cache.
+_AT_ONCE = 250_000
 
 
 def cluster_bootstrap(

@@ -49,9 +49,15 @@ def cluster_codes(clusters: Any, length: int) -> tuple[Any, int]:
     """
     import numpy as np
 
-    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(codes) != length:
-        raise SpecificationError("clusters", f"{len(codes)} rows", f"as many rows as there are values, {length}")
+    given = np.asarray(clusters)
+    if len(given) != length:
+        raise SpecificationError("clusters", f"{len(given)} rows", f"as many rows as there are values, {length}")
+    if given.dtype.kind in "iu" and length and given.min() >= 0 and given.max() <= length:
+        # Small numbers are counted, which takes a tenth of the time that sorting a million of them does.
+        present = np.bincount(given) > 0
+        names, codes = np.flatnonzero(present), (np.cumsum(present) - 1)[given]
+    else:
+        names, codes = np.unique(given, return_inverse=True)
     if len(names) < 2:
         raise SpecificationError("clusters", names.tolist(), "at least two groups")
     return codes, len(names)

@@ -129,7 +129,7 @@ def _variance(groups: _Groups, of_positives: Any, of_negatives: Any) -> float:
     negative_sums = np.bincount(negative, weights=of_negatives, minlength=groups.count)
     total = 2 * _corrected(groups.count) * float(positive_sums @ negative_sums) / (len(positive) * len(negative))
     for codes, sums in ((positive, positive_sums), (negative, negative_sums)):
-        total += _corrected(len(np.unique(codes))) * float(sums @ sums) / len(codes) ** 2
+        total += _corrected(int(np.count_nonzero(np.bincount(codes)))) * float(sums @ sums) / len(codes) ** 2
     return max(total, 0.0)
 
 

@@ -8,11 +8,21 @@ as they are. With no more distinct values than bins nothing is lost at all.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from airflow_mlops.stats.interval import Interval
 
-__all__ = ["average_precision", "binned", "counts_by_group", "lift", "moved_to", "quantile"]
+__all__ = [
+    "average_precision",
+    "average_precision_of",
+    "binned",
+    "counts_by_group",
+    "lift",
+    "lift_of",
+    "moved_to",
+    "quantile",
+]
 
 _BINS = 500
 
@@ -74,6 +84,32 @@ def lift(counts: Any, share: float) -> Any:
     part = (wanted - (from_above[each, last] - inside)) / inside
     found = positives_above[each, last] - inside_positives * (1 - part)
     return (found / wanted) / (positives_above[:, -1] / from_above[:, -1])
+
+
+def average_precision_of(positive: Any, scores: Any) -> float:
+    """Return the average precision of rows, exactly.
+
+    :param positive: array of truth values, one at least true
+    :param scores: array of numbers, higher for more likely positive
+    """
+    import numpy as np
+
+    order = np.argsort(scores)[::-1]
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    found = np.cumsum(positive[order])[last]
+    return float((np.diff(found, prepend=0) * (found / (last + 1))).sum() / found[-1])
+
+
+def lift_of(positive: Any, scores: Any, share: float) -> float:
+    """Return the lift of the first share of rows, exactly; the parameters are those of the functions above."""
+    import numpy as np
+
+    wanted = share * len(scores)
+    place = len(scores) - max(1, math.ceil(wanted))
+    edge = np.partition(scores, place)[place]
+    above, tied = scores > edge, scores == edge
+    found = positive[above].sum() + (wanted - above.sum()) / tied.sum() * positive[tied].sum()
+    return float(found / wanted / positive.mean())
 
 
 def quantile(counts: Any, edges: Any, share: float = 0.5) -> Any:
