@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow_mlops.operators.training import TrainLocallyOperator
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from airflow_mlops.hooks.artifacts import ArtifactStore
     from airflow_mlops.training.contract import JobRequest
     from airflow_mlops.training.ports import JobRunner
     from airflow_mlops.training.resources import DockerResources
@@ -54,7 +57,9 @@ class TrainInDockerOperator(InDocker, TrainLocallyOperator):
     elsewhere, has no capabilities and is not root. It survives the worker: a retry finds it again by its name and
     never starts a second one. Running out of memory fails the task with a message that says so.
 
-    Returns ``model`` (encoded ModelRef), ``metrics``, ``summary``, ``job_uri`` and ``mlflow_run_id``.
+    Returns ``model`` (encoded ModelRef), ``metrics``, ``summary``, ``job_uri``, ``mlflow_run_id`` and ``image``
+    (``sha256:…`` of the image that the container was made from, whatever its tag names by now; None if the container
+    was lost), for ``RegisterModelOperator(image=…)``.
 
     :param image: what to run, for example from ``docker/trainer``; it is fetched if the engine does not have it
         (templated)
@@ -122,3 +127,19 @@ class TrainInDockerOperator(InDocker, TrainLocallyOperator):
     def job_identity(self, request: JobRequest, entrypoint: str) -> Any:
         """Another image makes another job; another limit does not."""
         return [super().job_identity(request, entrypoint), "docker", self.image]
+
+    def _train(
+        self,
+        context: Context,
+        store: ArtifactStore,
+        request: JobRequest,
+        entrypoint: str,
+        environment: Mapping[str, str],
+    ) -> dict[str, Any]:
+        from airflow_mlops.adapters.jobs.docker_engine import DockerEngineRunner
+
+        returned = super()._train(context, store, request, entrypoint, environment)
+        image = None
+        if isinstance(self._runner, DockerEngineRunner) and self._directory is not None:
+            image = self._runner.image(self._directory)
+        return {**returned, "image": image}

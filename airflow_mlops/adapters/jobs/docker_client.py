@@ -61,6 +61,7 @@ class Container:
     :param out_of_memory: whether the kernel killed one of its processes for want of memory
     :param memory_bytes: its limit, 0 for none
     :param error: why it could not be started
+    :param image: ``sha256:…`` of the image that it was made from
     """
 
     id: str
@@ -70,6 +71,7 @@ class Container:
     out_of_memory: bool
     memory_bytes: int
     error: str
+    image: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -109,6 +111,7 @@ class DockerClient:
             out_of_memory=state["OOMKilled"],
             memory_bytes=found["HostConfig"]["Memory"],
             error=state["Error"],
+            image=found["Image"],
         )
 
     def create(self, name: str, labels: Mapping[str, str], arguments: Mapping[str, Any]) -> str | None:

@@ -52,6 +52,7 @@ class _Ended:
     :param memory_bytes: the limit, 0 for none
     :param error: why it could not be started
     :param last_lines: what it printed, where the job's own log cannot have it
+    :param image: ``sha256:…`` of the image that it was made from
     """
 
     exit_code: int
@@ -59,6 +60,7 @@ class _Ended:
     memory_bytes: int
     error: str = ""
     last_lines: str = ""
+    image: str = ""
 
 
 class DockerEngineRunner:
@@ -133,6 +135,11 @@ class DockerEngineRunner:
             raise seen.problem
         return collect(directory)
 
+    def image(self, job_dir: Path) -> str | None:
+        """Return ``sha256:…`` of the image that a job that is over ran in, None if nobody knows it any more."""
+        ended = _ended(JobDirectory(job_dir.resolve()))
+        return ended.image or None if ended is not None else None
+
     def _begin(
         self, directory: JobDirectory, request: JobRequest, container: Container, owner: tuple[int, int] | None
     ) -> None:
@@ -181,6 +188,7 @@ class DockerEngineRunner:
                 memory_bytes=now.memory_bytes,
                 error=now.error,
                 last_lines=self._docker.last_lines(now.id) if before_the_job else "",
+                image=now.image,
             )
             directory.write(_FILE, canonical_json(encode(ended)))
             self._docker.remove(now.id)

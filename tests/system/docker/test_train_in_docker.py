@@ -84,7 +84,7 @@ def failure(run, capsys, caplog):
     return caplog.text + capsys.readouterr().out
 
 
-def test_model_is_published_and_nothing_is_left(train, artifact_root, leftovers, capsys, caplog):
+def test_model_is_published_and_nothing_is_left(train, engine, trainer_image, artifact_root, leftovers, capsys, caplog):
     run = train()
     text = caplog.text + capsys.readouterr().out
     assert run.states == {"train": "success"}, text
@@ -93,6 +93,7 @@ def test_model_is_published_and_nothing_is_left(train, artifact_root, leftovers,
     verify(Path(model.uri.removeprefix("file://")), model.digest)
     assert model.uri.startswith(f"file://{artifact_root}/jobs/")
     assert returned["metrics"] == {"auc": 0.7}
+    assert returned["image"] == engine.inspect_image(trainer_image)["Id"]
     assert "rows: ['1', '2']" in text
     assert leftovers() == []
 
