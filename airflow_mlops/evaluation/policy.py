@@ -14,6 +14,9 @@ A policy is a YAML file beside the DAG; :mod:`airflow_mlops.evaluation.rules` sa
       - {metric: log_loss, severity: warn}
     slices:
       - {metric: roc_auc, margin: 0.05, correction: holm, min_rows: 500, undecided: warn, too_little_data: ignore}
+    fairness:
+      - {column: carrier, metric: selection_rate, min_ratio: 0.8}
+      - {column: carrier, metric: equalized_odds, max_gap: 0.1, min_rows: 500}
     calibration: {maximum_error: 0.05}
     robustness: {missing: {maximum_flips: 0.05, maximum_loss: {roc_auc: 0.02}}}
     budgets: {maximum_p95_ms: {1: 20}, maximum_bytes_ratio: 2}
