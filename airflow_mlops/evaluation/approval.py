@@ -8,14 +8,15 @@ from typing import Literal
 
 from airflow_mlops.evaluation.question import rounded
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.verdict import CheckResult, Verdict
+from airflow_mlops.verdict import CheckResult, Verdict, combine
 
-__all__ = ["APPROVE", "REJECT", "Answer", "ApprovalRule", "answer_check", "form"]
+__all__ = ["APPROVE", "REJECT", "Answer", "ApprovalRule", "answer_check", "form", "worst_first"]
 
 #: What a person chooses between; without an answer it is the second.
 APPROVE, REJECT = "Approve", "Reject"
 
 _ROWS = 40
+_ORDER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.PASS)
 _CONDITIONS = (
     "Without an answer until {until} the candidate is rejected. An approval holds for this evidence only: it is void "
     "if the evidence or the evaluation has changed by then."
@@ -40,11 +41,15 @@ class ApprovalRule:
         if self.allow_override and self.ask == "never":
             raise SpecificationError("policy.approval.ask", self.ask, "'inconclusive' or 'always' with allow_override")
 
-    def wants(self, verdict: Verdict) -> bool:
-        """Whether a person is asked about a candidate with this verdict."""
+    def wants(self, checks: Sequence[CheckResult]) -> bool:
+        """Whether a person is asked about a candidate that was judged like this.
+
+        One failed check is enough for a candidate that has failed, however much is left open beside it.
+        """
+        verdict = combine(checks)
         if self.ask == "never" or verdict is Verdict.ERROR:
             return False
-        if verdict is Verdict.FAIL:
+        if any(check.verdict is Verdict.FAIL for check in checks):
             return self.allow_override
         return verdict is Verdict.INCONCLUSIVE or self.ask == "always"
 
@@ -108,7 +113,7 @@ def form(
     :param report_address: where the gate's page is
     :param until: when the question is answered with a rejection
     """
-    order = sorted(checks, key=lambda check: -check.verdict.severity)
+    order = worst_first(checks)
     lines = [
         f"The gate's own verdict is **{verdict.value}**. [The report]({report_address}) shows the numbers.",
         "",
@@ -121,6 +126,11 @@ def form(
     lines += ["", *(f"- {name}: `{text}`" for name, text in references.items())]
     lines += [f"- evidence: `{evidence_digest}`", "", _CONDITIONS.format(until=until)]
     return "\n".join(lines)
+
+
+def worst_first(checks: Sequence[CheckResult]) -> list[CheckResult]:
+    """Return the checks as people read them: what speaks against the candidate, what is left open, what is good."""
+    return sorted(checks, key=lambda check: _ORDER.index(check.verdict))
 
 
 def _row(check: CheckResult) -> tuple[str, ...]:

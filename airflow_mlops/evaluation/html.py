@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from airflow_mlops.codec import digest_of, encode
+from airflow_mlops.evaluation.approval import worst_first
 from airflow_mlops.evaluation.policy import GatePolicy
 from airflow_mlops.evaluation.report import Estimate, EvaluationReport
 from airflow_mlops.page import render_page
@@ -49,14 +50,13 @@ def render_html(
     :param evaluation_address: where the evaluation's own page is
     """
     judged = combine(checks)
-    worst_first = sorted(checks, key=lambda check: -check.verdict.severity)
     verdict = answer.verdict if answer else judged
     return render_page(
         "evaluation/templates/gate.html",
         model_name=model_name,
         verdict=verdict.value,
         judged=judged.value,
-        headline=_headline(verdict, asks, answer),
+        headline=_headline(verdict, checks, asks, answer),
         report=report,
         confidence=f"{100 * report.confidence:g}" if report else "",
         uses=uses,
@@ -64,7 +64,7 @@ def render_html(
         users=", ".join(str(user["name"]) for user in (asks or {}).get("assigned_users", ())),
         answer=answer,
         evaluation_address=evaluation_address,
-        checks=[_check(check) for check in worst_first if not _is_good_slice(check)],
+        checks=[_check(check) for check in worst_first(checks) if not _is_good_slice(check)],
         good_slices=[_check(check) for check in checks if _is_good_slice(check)],
         metrics=_metrics(report) if report else [],
         slices=[_slice(part) for part in report.slices] if report else [],
@@ -76,11 +76,15 @@ def render_html(
     )
 
 
-def _headline(verdict: Verdict, asks: Mapping[str, Any] | None, answer: CheckResult | None) -> str:
+def _headline(
+    verdict: Verdict, checks: Sequence[CheckResult], asks: Mapping[str, Any] | None, answer: CheckResult | None
+) -> str:
     if asks and answer is None:
         return "A person decides whether the candidate goes on."
     if answer:
         return "The candidate may go on: a person approved it." if verdict.promotes else "The candidate does not go on."
+    if verdict is Verdict.INCONCLUSIVE and any(check.verdict is Verdict.FAIL for check in checks):
+        return "The candidate is not good enough by some rules, and by others too little was shown."
     return _HEADLINES[verdict]
 
 

@@ -118,7 +118,7 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         self._branches()
         store = ArtifactStore.from_config()
         judged, problem = self._judge(store, self._policy())
-        asks = self._question(combine(judged.checks), judged.policy)
+        asks = self._question(judged)
         judged = replace(judged, asks=asks)
         result = record_judgement(context, store, judged)
         if asks is None and problem is None:
@@ -184,12 +184,13 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         )
         return found, problem
 
-    def _question(self, verdict: Verdict, policy: GatePolicy) -> dict[str, Any] | None:
+    def _question(self, judged: Judgement) -> dict[str, Any] | None:
         users = check_users(self.assigned_users)
         seconds = float(self.ask_timeout_seconds)
         if not seconds > 0:
             raise SpecificationError("ask_timeout_seconds", self.ask_timeout_seconds, "a number above 0")
-        if policy.approval is None or not policy.approval.wants(verdict):
+        rule = judged.policy.approval
+        if rule is None or not rule.wants(judged.checks):
             return None
         return {"until": moment(SystemClock().now() + seconds), "assigned_users": users}
 

@@ -80,13 +80,19 @@ def record_judgement(context: Context, store: ArtifactStore, judged: Judgement) 
 def asked_about(store: ArtifactStore, uri: str, promised: str) -> tuple[Evidence, EvaluationReport]:
     """Read the evidence that a person was shown, and its evaluation; both must be what they were.
 
-    :raises ContractError: if one of them changed, is gone, or the chain of evidence does not hold it
+    :raises ContractError: if one of them changed, is gone, or the chain of evidence does not hold it; also if its
+        policy asks nobody about such a candidate
     """
+    from airflow_mlops.evaluation.policy import parse_policy
+
     document = decode(Evidence, store.read_json(uri), where="evidence")
     if digest(document) != promised:
         raise ContractError(f"the evidence at {uri} does not have the digest {promised}; it was changed")
     if promised not in map(digest, store.read_evidence(document.subject)):
         raise ContractError(f"the evidence of {document.subject!r} does not hold {promised} any more")
+    rule = parse_policy(document.policy).approval
+    if rule is None or not rule.wants(document.checks):
+        raise ContractError("the policy lets nobody decide about a candidate that was judged like this")
     evaluation = document.references["evaluation"]
     return document, read_evaluation(store, str(evaluation["uri"]), str(evaluation["digest"]))
 

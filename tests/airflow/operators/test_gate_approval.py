@@ -17,6 +17,7 @@ from airflow_mlops.evidence import digest
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators import ModelGateOperator
+from airflow_mlops.operators.decorators import gate_task
 
 POLICY = {
     "minimum_rows": {"rows": 500, "positives": 50},
@@ -63,6 +64,7 @@ def gate(run_dag, artifact_root, tmp_path, client):
         *,
         policy: Mapping[str, Any] = POLICY,
         branch: bool = False,
+        decorated: bool = False,
         **arguments: Any,
     ):
         dag_id = f"gate_{tmp_path.name}_{next(numbers)}"
@@ -82,13 +84,12 @@ def gate(run_dag, artifact_root, tmp_path, client):
 
         with DAG(dag_id, schedule=None) as dag:
             more = {"on_fail": "branch", "pass_task_ids": "release", "fail_task_ids": ["tell"]} if branch else {}
-            judged = ModelGateOperator(
-                task_id="gate",
-                evaluation=_evaluation(artifact_root, auc),
-                policy=policy,
-                model_name="m",
-                **{**more, **arguments},
-            )
+            given = {"policy": policy, "model_name": "m", **more, **arguments}
+            evaluation = _evaluation(artifact_root, auc)
+            if decorated:
+                judged = gate_task(task_id="gate", **given)(lambda found: found)(evaluation)
+            else:
+                judged = ModelGateOperator(task_id="gate", evaluation=evaluation, **given)
 
             @task
             def release():
@@ -206,9 +207,21 @@ def test_who_may_answer_and_what(gate, client):
 
 
 class TestWhatIsAsked:
+    def test_a_decorated_gate_asks_as_well(self, gate):
+        run, _ = gate(OPEN, "Approve", decorated=True, branch=True)
+        assert run.states == {"gate": "success", "release": "success", "tell": "skipped"}
+        assert run.xcom("gate", "approval")["by_id"] == "ada"
+
     def test_a_failed_candidate_is_no_question(self, gate):
         run, _ = gate(BAD, None)
         assert run.states["gate"] == "failed"
+        assert run.xcom("gate")["approval"] is None
+
+    def test_nor_is_one_about_which_more_is_open(self, gate):
+        policy = {**POLICY, "minimum_rows": {"rows": 9000, "positives": 50}}
+        run, _ = gate(BAD, None, policy=policy)
+        assert run.states["gate"] == "failed"
+        assert run.xcom("gate")["verdict"] == "inconclusive"
         assert run.xcom("gate")["approval"] is None
 
     def test_unless_the_policy_allows_an_override(self, gate):

@@ -7,6 +7,11 @@ import pytest
 from airflow_mlops.evaluation.approval import Answer, ApprovalRule, answer_check, form
 from airflow_mlops.verdict import CheckResult, Verdict
 
+
+def check(verdict):
+    return CheckResult(name=verdict.value, verdict=verdict, reason="made up")
+
+
 ADA = {"by_id": "7", "by_name": "Ada", "at": "2026-11-21T12:00:00+00:00"}
 
 
@@ -22,7 +27,18 @@ ADA = {"by_id": "7", "by_name": "Ada", "at": "2026-11-21T12:00:00+00:00"}
 )
 def test_who_is_asked_about_what(rule, asked):
     """An error is never asked about: there is nothing to approve."""
-    assert [one.value for one in Verdict if rule.wants(one)] == asked.split()
+    assert [one.value for one in Verdict if rule.wants([check(one)])] == asked.split()
+    assert [one.value for one in Verdict if rule.wants([check(Verdict.PASS), check(one)])] == asked.split()
+    assert not rule.wants([])
+
+
+def test_what_is_left_open_beside_a_failure_hides_no_failure():
+    """The worst of both is ``inconclusive``, but the candidate has failed."""
+    checks = [check(Verdict.FAIL), check(Verdict.INCONCLUSIVE)]
+    assert not ApprovalRule().wants(checks)
+    assert not ApprovalRule(ask="always").wants(checks)
+    assert ApprovalRule(allow_override=True).wants(checks)
+    assert not ApprovalRule(allow_override=True).wants([*checks, check(Verdict.ERROR)])
 
 
 @pytest.mark.parametrize(
@@ -79,12 +95,12 @@ def test_the_form_shows_the_worst_first_and_what_would_decide():
     lines = text.splitlines()
     table = [line for line in lines if line.startswith("| ") and "---" not in line][1:]
     assert table == [
+        "| brier.maximum | **fail** |  |  |  | missed by the whole interval |",
         (
             "| roc_auc.minimum[origin=A\\|B] | **inconclusive** | 0.6100 | 0.5900 to 0.6300 | 0.6000 | "
             "83 more days, some 56,000 more rows |"
         ),
         "| f1.minimum | **inconclusive** |  |  |  | no number of rows: too close to the bound |",
-        "| brier.maximum | **fail** |  |  |  | missed by the whole interval |",
         "| minimum_rows | pass | 20,000 |  | 2,000 | wide |",
     ]
     assert "- candidate: `sha256:c`" in lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_mlops.codec import digest_of, encode
@@ -11,7 +13,7 @@ from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import DayReference, Estimate, EvaluationReport, Measurements, Reference
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.cluster_mean import cluster_mean
-from airflow_mlops.verdict import Verdict, combine
+from airflow_mlops.verdict import CheckResult, Verdict, combine
 
 AUC = {"metric": "roc_auc", "minimum": 0.6}
 POLICY = {
@@ -295,3 +297,37 @@ def test_page_shows_every_judgement_and_escapes_what_it_shows(champion):
     assert digest_of(encode(policy)) in page
     assert "http" not in page
     assert "<script" not in page
+
+
+def test_the_page_says_what_a_person_is_asked_and_what_they_answered():
+    policy = parse_policy(POLICY)
+    checks = judge(report(auc=(0.61, 0.02)), policy)
+
+    def page(**more):
+        return render_html(report(), policy, checks, model_name="m", judged_at="now", **more)
+
+    asks = {"until": "noon", "assigned_users": [{"id": "7", "name": "Ada <a>"}]}
+    assert "Too little was shown to decide" in page()
+    assert "Ada &lt;a&gt; can approve or reject the candidate until noon" in page(asks=asks)
+    assert "A person decides whether the candidate goes on." in page(asks=asks)
+    answer = CheckResult(name="approval", verdict=Verdict.WARN, reason="approved by Ada")
+    approved = page(asks=asks, answer=answer)
+    assert "The candidate may go on: a person approved it." in approved
+    assert "own verdict was inconclusive" in approved
+    assert "until noon" not in approved
+    assert "The candidate does not go on." in page(asks=asks, answer=replace(answer, verdict=Verdict.FAIL))
+
+
+def test_the_page_of_a_failure_beside_something_open_says_so_and_shows_the_failure_first():
+    found, policy = report(auc=(0.57, 0.02), brier=(0.195, 0.01)), parse_policy(POLICY)
+    page = render_html(found, policy, judge(found, policy), model_name="m", judged_at="now")
+    assert "The candidate is not good enough by some rules, and by others too little was shown." in page
+    assert page.index("missed by the whole interval") < page.index("so nothing is shown")
+
+
+def test_a_page_needs_no_evaluation():
+    check = CheckResult(name="evaluation", verdict=Verdict.ERROR, reason="the content changed")
+    page = render_html(None, parse_policy(POLICY), [check], model_name="m", judged_at="now")
+    assert "The candidate could not be judged." in page
+    assert "the content changed" in page
+    assert "What was measured" not in page
