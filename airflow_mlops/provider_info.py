@@ -66,7 +66,9 @@ def get_provider_info() -> dict[str, Any]:
         "operators": _modules("operators", *_OPERATORS),
         "hooks": _modules("hooks", "gateway", "mlflow"),
         "sensors": _modules("sensors", "data", "model_version", "training"),
-        "triggers": _modules("triggers", "data", "model_version", "rollout", "serving", "training", "training_jobs"),
+        "triggers": _modules(
+            "triggers", "data", "model_version", "model_version_wait", "rollout", "serving", "training", "training_jobs"
+        ),
     }
 
 

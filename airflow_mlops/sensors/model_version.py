@@ -90,7 +90,7 @@ class ModelVersionSensor(BaseSensorOperator):
 
     def resume(self, context: Context, event: Any) -> Any:  # noqa: ARG002 - Airflow's signature
         """Come back from the trigger, and look again: an alias may have moved on since."""
-        from airflow_mlops.triggers.model_version import ModelVersionAwaited
+        from airflow_mlops.triggers.model_version_wait import ModelVersionAwaited
 
         with airflow_errors():
             seen = from_payload(ModelVersionAwaited, event)
@@ -101,7 +101,7 @@ class ModelVersionSensor(BaseSensorOperator):
         return self._look_or_sleep(seen.deadline)
 
     def _look_or_sleep(self, deadline: float) -> Any:
-        from airflow_mlops.triggers.model_version import AwaitModelVersionTrigger
+        from airflow_mlops.triggers.model_version_wait import AwaitModelVersionTrigger
 
         with airflow_errors():
             found = self._look()
@@ -122,7 +122,7 @@ class ModelVersionSensor(BaseSensorOperator):
         )
 
     def _look(self) -> RegisteredVersion | None:
-        from airflow_mlops.triggers.model_version import look
+        from airflow_mlops.triggers.model_version_wait import look
 
         awaited = self._awaited()
         try:

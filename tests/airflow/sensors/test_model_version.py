@@ -18,7 +18,7 @@ from airflow_mlops.governance.versions import model_tags
 from airflow_mlops.references import ModelRef
 from airflow_mlops.sensors import ModelVersionSensor
 from airflow_mlops.triggers.events import from_payload
-from airflow_mlops.triggers.model_version import AwaitModelVersionTrigger, ModelVersionAwaited
+from airflow_mlops.triggers.model_version_wait import AwaitModelVersionTrigger, ModelVersionAwaited
 
 pytestmark = pytest.mark.stack
 MODEL = ModelRef(uri="file:///m", digest="sha256:" + "0" * 64, format="mlflow", size_bytes=1)
