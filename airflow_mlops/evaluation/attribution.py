@@ -11,7 +11,7 @@ from airflow_mlops.exceptions import ContractError
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.diagnostics import Diagnosed
 
-__all__ = ["REQUIREMENTS", "Attribution", "typed", "wanted_package"]
+__all__ = ["REQUIREMENTS", "Attribution", "typed", "typed_column", "wanted_package"]
 
 #: What to install into the environment of the models, beside the trainer's own requirements.
 REQUIREMENTS = "docker/trainer/explanations-requirements.txt"
@@ -62,5 +62,14 @@ def wanted_package(name: str, section: str, instead: str) -> Any:
 
 def typed(model: Diagnosed, rows: Any) -> Any:
     """Return the model's columns of a frame, with the types that it was trained on."""
-    kinds = {name: "object" if kind == "string" else "float64" for name, kind in model.features.items()}
+    kinds = {name: _kind(model, name) for name in model.features}
     return rows[list(kinds)].astype(kinds)
+
+
+def typed_column(model: Diagnosed, rows: Any, name: str) -> Any:
+    """Return one of these columns."""
+    return rows[name].astype(_kind(model, name))
+
+
+def _kind(model: Diagnosed, name: str) -> str:
+    return "object" if model.features[name] == "string" else "float64"

@@ -1,9 +1,11 @@
 """Shapley values by the package shap: exact for trees and linear models, by sampling for any other model.
 
 A pipeline's last step is explained in the space that it sees, and the effects of what a column became are added up.
-Which outputs of the earlier steps a column became is found by trying: its values are dealt out anew, and what changes
-is its own. Lundberg and Lee (2017), "A unified approach to interpreting model predictions", NeurIPS 30; trees:
-Lundberg et al. (2020), "From local explanations to global understanding", Nature Machine Intelligence 2.
+Which outputs of the earlier steps a column became is found by trying: a row is given each of the column's values in
+turn, and what changes is its own.
+
+Lundberg and Lee (2017), "A unified approach to interpreting model predictions", NeurIPS 30; trees: Lundberg et al.
+(2020), "From local explanations to global understanding", Nature Machine Intelligence 2.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from airflow_mlops.evaluation.attribution import Attribution, typed, wanted_package
+from airflow_mlops.evaluation.attribution import Attribution, typed, typed_column, wanted_package
 from airflow_mlops.evaluation.coded_rows import CodedRows
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ _CHUNK = 500
 _SAMPLED_CHUNK = 20
 _BACKGROUND = 100
 _SAMPLED_BACKGROUND = 20
+_MOST_VALUES = 1000
 
 Explain = Callable[[Any], Any]
 """From positions of rows to an array of rows by columns."""
@@ -72,16 +75,15 @@ def _explainer(subject: Subject, model: Diagnosed, seed: int) -> tuple[Explain, 
     shap = wanted_package("shap", "explanations: method 'shap'", "ask for the method 'permutation', which needs none")
     background = np.random.default_rng(seed).permutation(len(subject.rows))[:_BACKGROUND]
     seen, last = _steps(model)
-    frame = typed(model, subject.rows.iloc[background])
-    owners = None if last is None else _owners(seen, frame, seed)
+    owners = None if last is None else _owners(subject, model, seen)
     if last is not None and owners is not None:
-        direct = _direct(shap, last, np.asarray(seen(frame), dtype="float64"))
-        if direct is not None:
+        inner = seen(typed(model, subject.rows.iloc[background]))
+        direct = _direct(shap, last, inner)
+        if direct is not None and np.allclose(direct[0](inner)[:, owners.sum(axis=1) == 0], 0.0, atol=1e-9):
             values, name, unit = direct
 
             def explain(rows: Any) -> Any:
-                inner = np.asarray(seen(typed(model, subject.rows.iloc[rows])), dtype="float64")
-                return values(inner) @ owners
+                return values(seen(typed(model, subject.rows.iloc[rows]))) @ owners
 
             return explain, name, unit, _CHUNK
     coded = CodedRows.of(model, subject.rows)
@@ -97,35 +99,57 @@ def _explainer(subject: Subject, model: Diagnosed, seed: int) -> tuple[Explain, 
 
 
 def _steps(model: Diagnosed) -> tuple[Explain, Any]:
-    """Return what the model does before its last step, and that step; None where it cannot be told."""
+    """Return what the model does before its last step, as numbers, and that step; None where it cannot be told."""
     estimator = model.estimator
-    if estimator is None:
-        return (lambda rows: rows), None
     steps = getattr(estimator, "steps", None)
     if steps is None:
-        return (lambda rows: rows), estimator
-    return estimator[:-1].transform, steps[-1][1]
+        return _numbers, estimator
+    before = estimator[:-1]
+    return (lambda rows: _numbers(before.transform(rows))), steps[-1][1]
 
 
-def _owners(seen: Explain, frame: Any, seed: int) -> Any | None:
+def _numbers(found: Any) -> Any:
+    """Return a frame or matrix as a dense array of numbers."""
+    import numpy as np
+
+    return np.asarray(found.toarray() if hasattr(found, "toarray") else found, dtype="float64")
+
+
+def _owners(subject: Subject, model: Diagnosed, seen: Explain) -> Any | None:
     """Return which output of the earlier steps belongs to which column: outputs by columns, 1 where it does.
 
     :return: None if an output depends on several columns, or the outputs are no numbers
     """
     import numpy as np
 
-    random = np.random.default_rng(seed)
-    try:
-        before = np.asarray(seen(frame), dtype="float64")
-    except (TypeError, ValueError):
-        return None
-    owners = np.zeros((before.shape[1], frame.shape[1]), dtype=bool)
-    for at, name in enumerate(frame.columns):
-        for _ in range(2):
-            changed = frame.assign(**{name: frame[name].to_numpy()[random.permutation(len(frame))]})
-            after = np.asarray(seen(changed), dtype="float64")
-            owners[:, at] |= ((before != after) & ~(np.isnan(before) & np.isnan(after))).any(axis=0)
-    return owners.astype("float64") if (owners.sum(axis=1) <= 1).all() else None
+    base = typed(model, subject.rows.iloc[[0, len(subject.rows) // 2]])
+    owners = []
+    for name in base.columns:
+        values = _values(subject, model, name)
+        varied = np.zeros(0, dtype=bool)
+        for row in range(len(base)):
+            probe = base.iloc[np.full(len(values), row)].assign(**{name: values})
+            try:
+                outputs = seen(probe)
+            except (TypeError, ValueError):
+                return None
+            first = outputs[:1]
+            moved = ((outputs != first) & ~(np.isnan(outputs) & np.isnan(first))).any(axis=0)
+            varied = moved | varied if len(varied) else moved
+        owners.append(varied)
+    found = np.stack(owners, axis=1).astype("float64")
+    return found if (found.sum(axis=1) <= 1).all() else None
+
+
+def _values(subject: Subject, model: Diagnosed, name: str) -> Any:
+    """Return the values that a column has, in the evaluation or the training; some of them where there are many."""
+    import numpy as np
+
+    given = [subject.rows]
+    if subject.training_rows is not None and name in subject.training_rows.columns:
+        given.append(subject.training_rows)
+    known = [typed_column(model, one, name).drop_duplicates().to_numpy()[:_MOST_VALUES] for one in given]
+    return np.concatenate(known)
 
 
 def _direct(shap: Any, last: Any, background: Any) -> tuple[Explain, str, str] | None:

@@ -28,14 +28,16 @@ from airflow_mlops.evaluation.explanations_shap import explain_rows
 ROWS = 600
 NUMBERS = ["strong", "weak", "unused"]
 FEATURES = {**dict.fromkeys(NUMBERS, "double"), "place": "string"}
-LOOKED_AT = np.arange(20)
+LOOKED_AT = np.arange(60)
 
 
 def made_up() -> pd.DataFrame:
     """Rows whose label follows strong most, then place, then weak."""
     random = np.random.default_rng(5)
     frame = pd.DataFrame({name: random.normal(size=ROWS) for name in NUMBERS})
-    frame["place"] = random.choice(["a", "b", "c"], ROWS)
+    frame["place"] = random.choice(
+        ["a", "b", "c", *(f"rare {number}" for number in range(30))], ROWS, p=[0.25] * 3 + [0.25 / 30] * 30
+    )
     odds = 2 * frame["strong"] + 0.5 * frame["weak"] + np.where(frame["place"] == "a", 1.5, 0.0)
     frame["late"] = (random.random(ROWS) < 1 / (1 + np.exp(-odds))).astype(int)
     frame.loc[::50, "strong"] = np.nan
