@@ -143,3 +143,21 @@ def test_answers_about_one_label_have_no_curve(label: int) -> None:
     found = describe_answers(np.full(5, label), np.linspace(0, 1, 5), 0.5)
     assert found.roc == ()
     assert sum(found.positives) == 5 * label
+
+
+def test_a_regression_has_no_positives_and_no_confusion_but_pairs_of_columns() -> None:
+    random = np.random.default_rng(1)
+    truth, place = random.normal(size=ROWS), random.choice(["a", "b"], ROWS)
+    report = build_report(
+        EvaluationSpec(target="delay", task="regression", slices=("place", ("place", "side"))),
+        labels=truth + random.normal(size=ROWS),
+        days=np.arange(ROWS) % 20,
+        candidate=truth,
+        slices={"place": place, "side": np.where(truth > 0, "<up>", "down")},
+    )
+    assert report.answers == {}
+    text = read(page(report)).text
+    assert "positive" not in text
+    assert "<h2>Answers" not in page(report)
+    assert "place=a, side=<up>" in text
+    assert "rmse less is better" in " ".join(text.split())
