@@ -10,15 +10,13 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
-from airflow_mlops.rollout.analysis import PROOF_GROWTH, SHARE_TAIL, proof_error
-from airflow_mlops.rollout.cohort_harm import harm_of
+from airflow_mlops.rollout.cohort_harm import COLUMNS, columns_of, harm_of
 from airflow_mlops.rollout.metric import Metric, metrics_of
+from airflow_mlops.rollout.proof import PROOF_GROWTH, proof_error
+from airflow_mlops.rollout.share import SHARE_TAIL
 from airflow_mlops.rollout.spec import RolloutSpec
 
 __all__ = ["CAUSES", "COLUMNS", "Cohort"]
-
-COLUMNS = ("requests", "errors", "timed", "slow")
-"""What is counted of an arm between two looks, in the order of the columns."""
 
 CAUSES = ("progressing", "promoted", "harm", "unproven", "unknown")
 """How a rollout stands or ended, by its number in :attr:`Cohort.cause`."""
@@ -50,6 +48,7 @@ class Cohort:
         self.unknown_since = np.full(runs, np.nan)
         self.canary = np.zeros((runs, len(COLUMNS)), int)
         self.baseline = np.zeros((runs, len(COLUMNS)), int)
+        self.requests_before = np.zeros(runs, int)
         self.harm = harm_of(spec, runs)
 
     @property
@@ -93,7 +92,7 @@ class Cohort:
     def _harmful(self, rows: Any, canary: Any, baseline: Any) -> Any:
         import numpy as np
 
-        self.harm.add(rows, canary, baseline)
+        self.harm.add(rows, self, canary, baseline)
         found = np.zeros(len(rows), bool)
         for position, metric in enumerate(self.metrics):
             _, increase = self._increase(rows, metric)
@@ -103,9 +102,9 @@ class Cohort:
     def _increase(self, rows: Any, metric: Metric) -> tuple[tuple[Any, Any, Any, Any], Any]:
         import numpy as np
 
+        failed, tried = columns_of(metric)
         (failures, trials), (base_failures, base_trials) = (
-            (counts[rows, COLUMNS.index(metric.failures)], counts[rows, COLUMNS.index(metric.trials)])
-            for counts in (self.canary, self.baseline)
+            (counts[rows, failed], counts[rows, tried]) for counts in (self.canary, self.baseline)
         )
         increase = failures / np.maximum(trials, 1) - base_failures / np.maximum(base_trials, 1)
         increase[(trials == 0) | (base_trials == 0)] = 0.0
@@ -136,18 +135,26 @@ class Cohort:
     def _late(self, rows: Any, now: float) -> Any:
         return now - self.step_since[rows] >= self.spec.step_timeout_seconds
 
+    def _exhausted(self, rows: Any) -> Any:
+        import numpy as np
+
+        if self.spec.max_samples is None:
+            return np.zeros(len(rows), bool)
+        return self.requests_before[rows] + self.canary[rows, 0] >= self.spec.max_samples
+
     def _prove(self, rows: Any, now: float) -> None:
         import numpy as np
 
         steps = self.step_index[rows]
         least = np.minimum(self.canary[rows, 0], self.baseline[rows, 0])
         needed = self._min_requests[steps] * PROOF_GROWTH ** self.proof_looks[rows]
-        due = (now - self.step_since[rows] >= self._min_seconds[steps]) & (least >= needed)
+        exhausted = self._exhausted(rows)
+        due = (now - self.step_since[rows] >= self._min_seconds[steps]) & (exhausted | (least >= needed))
         shown = due.copy()
         for metric in self.metrics:
             shown[due] &= self._is_bounded(rows[due], metric)
         self.proof_looks[rows[due & ~shown]] += 1
-        self._end(rows[~shown & self._late(rows, now)], _UNPROVEN)
+        self._end(rows[~shown & (exhausted | self._late(rows, now))], _UNPROVEN)
         self._advance(rows[shown])
 
     def _is_bounded(self, rows: Any, metric: Metric) -> Any:
@@ -171,6 +178,8 @@ class Cohort:
         self.step_since[rows] = np.nan
         self.unknown_since[rows] = np.nan
         self.proof_looks[rows] = 0
+        self.harm.close_step(rows, self)
+        self.requests_before[rows] += self.canary[rows, 0]
         self.canary[rows] = 0
         self.baseline[rows] = 0
 

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_mlops.rollout.metric import metrics_of
+from airflow_mlops.rollout.group import is_due
+from airflow_mlops.rollout.metric import Metric, metrics_of
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.stats.e_value import ALTERNATIVES, WEIGHTS
+from airflow_mlops.stats.group_sequential import NOBODY_YET, chances, follow, spent
 
-__all__ = ["CohortHarm", "harm_of"]
+if TYPE_CHECKING:
+    from airflow_mlops.rollout.cohort import Cohort
+
+__all__ = ["COLUMNS", "CohortHarm", "columns_of", "harm_of"]
+
+COLUMNS = ("requests", "errors", "timed", "slow")
+"""What is counted of an arm between two looks, in the order of the columns."""
 
 
 class CohortHarm(Protocol):
     """Evidence of harm, per rollout and metric."""
 
-    def add(self, rows: Any, canary: Any, baseline: Any) -> None:
-        """Add what happened since the last look at these rollouts."""
+    def add(self, rows: Any, cohort: Cohort, canary: Any, baseline: Any) -> None:
+        """Add what happened since the last look at these rollouts; the cohort's counts hold it already."""
+        ...
+
+    def close_step(self, rows: Any, cohort: Cohort) -> None:
+        """End a step of these rollouts, before its counts are forgotten."""
         ...
 
     def shown(self, rows: Any, metric: int) -> Any:
@@ -26,7 +38,12 @@ class CohortHarm(Protocol):
 
 def harm_of(spec: RolloutSpec, runs: int) -> CohortHarm:
     """Return the evidence that a spec asks for."""
-    return AlwaysValidHarm(spec, runs)
+    return AlwaysValidHarm(spec, runs) if spec.max_samples is None else GroupHarm(spec, runs)
+
+
+def columns_of(metric: Metric) -> tuple[int, int]:
+    """Return the columns of a metric's failures and trials."""
+    return COLUMNS.index(metric.failures), COLUMNS.index(metric.trials)
 
 
 class AlwaysValidHarm:
@@ -39,15 +56,13 @@ class AlwaysValidHarm:
         self._needed = math.log(len(self._metrics) / spec.alpha)
         self._logs = np.zeros((len(self._metrics), runs, len(ALTERNATIVES)))
 
-    def add(self, rows: Any, canary: Any, baseline: Any) -> None:
+    def add(self, rows: Any, cohort: Cohort, canary: Any, baseline: Any) -> None:  # noqa: ARG002 - the port's
         """Add what happened since the last look at these rollouts."""
         import numpy as np
 
-        from airflow_mlops.rollout.cohort import COLUMNS
-
         times = np.array(ALTERNATIVES)
         for position, metric in enumerate(self._metrics):
-            failed, tried = COLUMNS.index(metric.failures), COLUMNS.index(metric.trials)
+            failed, tried = columns_of(metric)
             both = (canary[:, tried] > 0) & (baseline[:, tried] > 0)
             weighted = metric.harm_ratio * canary[:, tried]
             share = np.where(both, weighted / np.maximum(weighted + baseline[:, tried], 1), 0.5)[:, None]
@@ -57,9 +72,69 @@ class AlwaysValidHarm:
             )
             self._logs[position][rows] += np.where(both[:, None], ratios, 0.0)
 
+    def close_step(self, rows: Any, cohort: Cohort) -> None:
+        """Keep everything: the evidence belongs to the whole rollout."""
+
     def shown(self, rows: Any, metric: int) -> Any:
         """Whether more than chance is shown, per rollout, by the metric at this position."""
         import numpy as np
 
         values = np.logaddexp.reduce(self._logs[metric][rows] + np.log(WEIGHTS), axis=1)
         return values >= self._needed
+
+
+class GroupHarm:
+    """Group-sequential tests, as in :mod:`airflow_mlops.rollout.group`, followed rollout by rollout at each test."""
+
+    def __init__(self, spec: RolloutSpec, runs: int) -> None:
+        import numpy as np
+
+        self._largest = spec.max_samples or 1
+        self._metrics = metrics_of(spec)
+        self._level = spec.alpha / len(self._metrics)
+        self._fraction = np.zeros(runs)
+        self._canary = np.zeros((runs, len(COLUMNS)), int)
+        self._baseline = np.zeros((runs, len(COLUMNS)), int)
+        self._failures = np.zeros((len(self._metrics), runs), int)
+        self._reached = np.zeros((len(self._metrics), runs), bool)
+        self._paths = [[NOBODY_YET] * runs for _ in self._metrics]
+
+    def add(self, rows: Any, cohort: Cohort, canary: Any, baseline: Any) -> None:  # noqa: ARG002 - the port's
+        """Test those rollouts whose time has come."""
+        import numpy as np
+
+        fractions = np.minimum(1.0, (cohort.requests_before[rows] + cohort.canary[rows, 0]) / self._largest)
+        for row, fraction in zip(rows.tolist(), fractions.tolist(), strict=True):
+            if is_due(float(self._fraction[row]), fraction):
+                self._window(row, cohort, fraction)
+                self._fraction[row] = fraction
+                self._canary[row], self._baseline[row] = cohort.canary[row], cohort.baseline[row]
+
+    def close_step(self, rows: Any, cohort: Cohort) -> None:
+        """End the window with the step."""
+        for row in rows.tolist():
+            if (cohort.canary[row] != self._canary[row]).any():
+                self._window(row, cohort, None)
+        self._canary[rows] = 0
+        self._baseline[rows] = 0
+
+    def shown(self, rows: Any, metric: int) -> Any:
+        """Whether a test rejected so far, per rollout, by the metric at this position."""
+        return self._reached[metric][rows]
+
+    def _window(self, row: int, cohort: Cohort, fraction: float | None) -> None:
+        import numpy as np
+
+        canary = (cohort.canary[row] - self._canary[row]).tolist()
+        baseline = (cohort.baseline[row] - self._baseline[row]).tolist()
+        convolve: Any = np.convolve
+        for position, metric in enumerate(self._metrics):
+            failed, tried = columns_of(metric)
+            span = chances(canary[failed] + baseline[failed], canary[tried], baseline[tried], metric.harm_ratio)
+            allowed = None if fraction is None else spent(self._level, fraction)
+            self._paths[position][row], bound = follow(
+                self._paths[position][row], span=span, allowed=allowed, convolve=convolve
+            )
+            self._failures[position, row] += canary[failed]
+            if bound is not None and bound.reached(int(self._failures[position, row]), canary[failed]):
+                self._reached[position, row] = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "since"]
+__all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "began_again", "since"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class ArmCounters:
     :param timed: requests whose duration was measured, timeouts included
     :param slow: those of them that took longer than the edge that was asked for
     :param at: when they were read, seconds since the epoch
+    :param life: anything that is another after the counters began again, for example when their process started;
+        empty if the source does not tell, then only a counter that fell shows it
     """
 
     requests: int
@@ -46,6 +48,7 @@ class ArmCounters:
     timed: int = 0
     slow: int = 0
     at: float = 0.0
+    life: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counters that contradict themselves."""
@@ -87,11 +90,19 @@ class Observation:
     problem: str = ""
 
 
+_COUNTED = ("requests", "errors", "timed", "slow")
+
+
+def began_again(before: ArmCounters, now: ArmCounters) -> bool:
+    """Whether counters began again from zero between two readings: one fell, or their life is another."""
+    other = bool(before.life and now.life and before.life != now.life)
+    return other or any(getattr(now, name) < getattr(before, name) for name in _COUNTED)
+
+
 def since(before: ArmCounters, now: ArmCounters) -> Counts:
     """Return what happened between two readings.
 
-    A counter that fell means that the proxy was started again: everything that it shows now happened since.
+    Counters that began again show only what happened since then, all of it after the reading before.
     """
-    fields = ("requests", "errors", "timed", "slow")
-    reset = any(getattr(now, name) < getattr(before, name) for name in fields)
-    return Counts(**{name: getattr(now, name) - (0 if reset else getattr(before, name)) for name in fields})
+    reset = began_again(before, now)
+    return Counts(**{name: getattr(now, name) - (0 if reset else getattr(before, name)) for name in _COUNTED})

@@ -101,6 +101,8 @@ class RolloutSpec:
     :param look_seconds: time between two looks at the counters
     :param step_timeout_seconds: a step that has not shown enough by then is rolled back
     :param max_unknown_seconds: how long the candidate may keep its traffic while nothing is known about it
+    :param max_samples: requests that the candidate answers over the whole rollout at most; a rollout that has not
+        proven enough by then goes back. Knowing the end makes the test of harm find more; None tests without an end
     """
 
     steps: tuple[CanaryStep, ...]
@@ -111,6 +113,7 @@ class RolloutSpec:
     look_seconds: float = 2.0
     step_timeout_seconds: float = 300.0
     max_unknown_seconds: float = 60.0
+    max_samples: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would never decide or never be judged."""
@@ -138,4 +141,11 @@ class RolloutSpec:
             "RolloutSpec.max_unknown_seconds",
             self.max_unknown_seconds,
             f"more than look_seconds, which is {self.look_seconds:g}",
+        )
+        fewest = sum(step.min_requests for step in self.steps)
+        _require(
+            self.max_samples is None or self.max_samples >= fewest,
+            "RolloutSpec.max_samples",
+            self.max_samples,
+            f"at least the min_requests of all steps together, which are {fewest}",
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.rollout.group import GroupProgress
 from airflow_mlops.rollout.observation import ArmCounters, Counts
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.verdict import CheckResult, Verdict
@@ -51,6 +52,7 @@ class RolloutState:
     :param canary: what the candidate did in this step
     :param baseline: what the stable model did in this step
     :param harm: per metric, the log-likelihood ratio of each alternative over all steps
+    :param group: how far the group-sequential tests of harm have come, for a spec with ``max_samples``
     :param proof_looks: how often a proof was tried in this step
     :param unknown_since: since when nothing is known about the candidate, None when something is
     :param checks: the last judgement
@@ -70,6 +72,7 @@ class RolloutState:
     canary: Counts = field(default_factory=Counts)
     baseline: Counts = field(default_factory=Counts)
     harm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    group: GroupProgress = field(default_factory=GroupProgress)
     proof_looks: int = 0
     unknown_since: float | None = None
     checks: tuple[CheckResult, ...] = ()

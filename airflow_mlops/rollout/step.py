@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_mlops.rollout.analysis import accumulate_harm, judge_harm, judge_proof, judge_share, proof_is_due
-from airflow_mlops.rollout.observation import ArmCounters, Counts, Observation, since
+from airflow_mlops.rollout.group import close_step, look_at_group
+from airflow_mlops.rollout.harm import accumulate_harm, judge_harm
+from airflow_mlops.rollout.observation import ArmCounters, Counts, Observation, began_again, since
 from airflow_mlops.rollout.plan import Plan
+from airflow_mlops.rollout.proof import expect_proof, judge_proof, proof_is_due
+from airflow_mlops.rollout.share import judge_share
 from airflow_mlops.rollout.spec import CanaryStep
 from airflow_mlops.rollout.state import RolloutState, intended_weights, record
 from airflow_mlops.verdict import Verdict
@@ -113,19 +116,18 @@ def _hold(state: RolloutState, verdict: Verdict, reason: str) -> Plan:
 
 def _judge(state: RolloutState, observation: Observation, now: float) -> tuple[RolloutState, Plan]:
     last = _counters(state, observation)
+    restarted = [name for name, counters in last.items() if began_again(state.last[name], counters)]
+    if len(restarted) == 1:
+        # What one arm did before its counters began again is lost, so the other's count has nothing to stand beside.
+        state = replace(state, last=last, sequence=state.sequence + 1)
+        reason = f"the counters of {restarted[0]} began again; what came since the last look is not counted"
+        return _unknown(state, observation, now, Verdict.INCONCLUSIVE, reason)
     canary = since(state.last[state.candidate], last[state.candidate])
     baseline = since(state.last[str(state.stable)], last[str(state.stable)])
-    state = replace(
-        state,
-        last=last,
-        canary=state.canary + canary,
-        baseline=state.baseline + baseline,
-        harm=accumulate_harm(state, canary, baseline),
-        sequence=state.sequence + 1,
-    )
+    state = _counted(replace(state, last=last, sequence=state.sequence + 1), canary, baseline)
     rules = state.spec.steps[state.step_index]
     harm, share = judge_harm(state), judge_share(state, rules)
-    state = replace(state, checks=(*harm, share))
+    state = replace(state, checks=(*harm, share, *expect_proof(state, rules)))
     for check in harm:
         if check.verdict is Verdict.FAIL:
             return _roll_back(state, now, Verdict.FAIL, check.reason)
@@ -140,24 +142,55 @@ def _judge(state: RolloutState, observation: Observation, now: float) -> tuple[R
     return _prove(replace(state, unknown_since=None), rules, now)
 
 
+def _counted(state: RolloutState, canary: Counts, baseline: Counts) -> RolloutState:
+    """Add what happened since the last look to the counts and to the evidence of harm."""
+    total, base_total = state.canary + canary, state.baseline + baseline
+    return replace(
+        state,
+        canary=total,
+        baseline=base_total,
+        harm=accumulate_harm(state, canary, baseline),
+        group=look_at_group(state.spec, state.group, total, base_total),
+    )
+
+
 def _prove(state: RolloutState, rules: CanaryStep, now: float) -> tuple[RolloutState, Plan]:
     """Go on when enough is shown, give up when it took too long, else hold."""
     elapsed = 0.0 if state.step_since is None else now - state.step_since
-    reason = (
-        f"{elapsed:.0f} of {rules.min_seconds:g} s, {state.canary.requests} requests at {state.candidate} and "
-        f"{state.baseline.requests} at {state.stable} of {rules.min_requests}"
-    )
-    if elapsed >= rules.min_seconds and proof_is_due(state, rules):
+    exhausted = _is_exhausted(state)
+    if elapsed >= rules.min_seconds and (exhausted or proof_is_due(state, rules)):
         proof = judge_proof(state, rules)
-        state = replace(state, checks=(*state.checks, *proof))
+        others = [check for check in state.checks if not check.name.endswith(".proof")]
+        state = replace(state, checks=(*others, *proof))
         missing = [check.reason for check in proof if check.verdict is not Verdict.PASS]
         if not missing:
             return _advance(state, now, "; ".join(check.reason for check in proof))
         state = replace(state, proof_looks=state.proof_looks + 1)
         reason = "; ".join(missing)
-    if _is_late(state, now):
+    else:
+        reason = _progress(state, rules, elapsed)
+    if exhausted or _is_late(state, now):
         return _give_up(state, now)
     return state, _hold(state, Verdict.INCONCLUSIVE, reason)
+
+
+def _progress(state: RolloutState, rules: CanaryStep, elapsed: float) -> str:
+    missing = [check.details["requests_missing"] for check in state.checks if check.name.endswith(".proof")]
+    ahead = (
+        "more requests at these rates would not prove anything"
+        if None in missing
+        else f"about {max(missing, default=0)} more requests at {state.candidate} would decide"
+    )
+    return (
+        f"{elapsed:.0f} of {rules.min_seconds:g} s, {state.canary.requests} requests at {state.candidate} and "
+        f"{state.baseline.requests} at {state.stable} of {rules.min_requests}; {ahead}"
+    )
+
+
+def _is_exhausted(state: RolloutState) -> bool:
+    """Whether the candidate has answered as many requests as the rollout may see."""
+    largest = state.spec.max_samples
+    return largest is not None and state.group.requests + state.canary.requests >= largest
 
 
 def _is_late(state: RolloutState, now: float) -> bool:
@@ -168,7 +201,12 @@ def _give_up(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
     rules = state.spec.steps[state.step_index]
     missing = [check.reason for check in judge_proof(state, rules) if check.verdict is not Verdict.PASS]
     shown = "; ".join(missing) or "what was seen at last came too late to be judged"
-    text = f"not proven in {state.spec.step_timeout_seconds:g} s at {rules.weight_percent} %: {shown}"
+    within = (
+        f"with {state.spec.max_samples} requests"
+        if _is_exhausted(state)
+        else f"in {state.spec.step_timeout_seconds:g} s"
+    )
+    text = f"not proven {within} at {rules.weight_percent} %: {shown}"
     return _roll_back(state, now, Verdict.INCONCLUSIVE, text)
 
 
@@ -179,6 +217,7 @@ def _advance(state: RolloutState, now: float, shown: str) -> tuple[RolloutState,
         state,
         step_since=None,
         last={},
+        group=close_step(state.spec, state.group, state.canary, state.baseline),
         canary=Counts(),
         baseline=Counts(),
         proof_looks=0,

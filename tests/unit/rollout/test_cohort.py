@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airflow_mlops.rollout.cohort import CAUSES, COLUMNS, Cohort
+from airflow_mlops.rollout.cohort import CAUSES, Cohort
+from airflow_mlops.rollout.cohort_harm import COLUMNS
 from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteView
 from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, LatencyCheck, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights
@@ -22,6 +23,12 @@ SPECS = {
     "errors and latency": {
         "error_rate": ErrorRateCheck(max_increase=0.05, harm_ratio=1.5),
         "latency": LatencyCheck(slow_ms=250, max_increase=0.1),
+    },
+    "group-sequential": {"error_rate": ErrorRateCheck(max_increase=0.02), "max_samples": 900, "alpha": 0.2},
+    "group-sequential, both": {
+        "error_rate": ErrorRateCheck(max_increase=0.05),
+        "latency": LatencyCheck(slow_ms=250, max_increase=0.1, harm_ratio=1.2),
+        "max_samples": 1500,
     },
     "strict": {"error_rate": ErrorRateCheck(max_increase=0.001), "alpha": 0.2},
 }

@@ -1,0 +1,149 @@
+"""Whether harm is shown: the candidate fails, or is slow, more often than it may.
+
+Without a largest sample the evidence is an e-value that may be looked at any number of times; with one it is a
+group-sequential test. In both cases the chance that an equal candidate is called harmful is at most ``alpha`` over the
+whole rollout, all metrics together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from airflow_mlops.rollout.group import FRACTIONS, GroupTest
+from airflow_mlops.rollout.metric import Metric, metrics_of
+from airflow_mlops.rollout.observation import Counts
+from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.stats.e_value import add, e_value, log_e_value, log_likelihood_ratios
+from airflow_mlops.stats.newcombe import newcombe_interval
+from airflow_mlops.verdict import CheckResult, Verdict
+
+__all__ = ["accumulate_harm", "judge_harm"]
+
+_SHOWN_CONFIDENCE = 0.95  # of the interval beside the numbers; it decides nothing
+_FARTHEST = 2.0**14
+
+
+def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> dict[str, tuple[float, ...]]:
+    """Return the evidence of harm with what happened since the last look."""
+    evidence = {}
+    for metric in metrics_of(state.spec):
+        canary_failures, canary_trials = metric.of(canary)
+        baseline_failures, baseline_trials = metric.of(baseline)
+        now = log_likelihood_ratios(
+            canary_failures=canary_failures,
+            canary_trials=canary_trials,
+            baseline_failures=baseline_failures,
+            baseline_trials=baseline_trials,
+            harm_ratio=metric.harm_ratio,
+        )
+        before = state.harm.get(metric.name)
+        evidence[metric.name] = now if before is None else add((before, now))
+    return evidence
+
+
+def judge_harm(state: RolloutState) -> tuple[CheckResult, ...]:
+    """Judge whether the candidate is worse than it may be: ``FAIL`` when that is shown, else ``PASS``.
+
+    Shown means: worse beyond chance, and by more than the tolerated increase.
+    """
+    return tuple(_judge(state, metric) for metric in metrics_of(state.spec))
+
+
+def _judge(state: RolloutState, metric: Metric) -> CheckResult:
+    failures, trials = metric.of(state.canary)
+    base_failures, base_trials = metric.of(state.baseline)
+    low, high = -1.0, 1.0
+    increase = 0.0
+    if trials and base_trials:
+        increase = failures / trials - base_failures / base_trials
+        low, high = newcombe_interval(failures, trials, base_failures, base_trials, _SHOWN_CONFIDENCE)
+    beyond_chance, value, needed, evidence, details = (
+        _by_e_value(state, metric) if state.spec.max_samples is None else _by_group(state, metric)
+    )
+    harmful = beyond_chance and increase > metric.max_increase
+    numbers = (
+        f"{failures} of {trials} requests {metric.noun} at {state.candidate}, "
+        f"{base_failures} of {base_trials} at {state.stable}"
+    )
+    reason = (
+        f"{numbers}: {state.candidate} is worse beyond chance ({evidence[0]})"
+        if harmful
+        else f"{numbers}; {evidence[1]}"
+    )
+    return CheckResult(
+        name=f"{metric.name}.harm",
+        verdict=Verdict.FAIL if harmful else Verdict.PASS,
+        reason=reason,
+        value=value,
+        threshold=needed,
+        sample_size=trials,
+        details={
+            "increase": increase,
+            "increase_low": low,
+            "increase_high": high,
+            "baseline_sample_size": base_trials,
+            **details,
+        },
+    )
+
+
+_Evidence = tuple[bool, float | None, float | None, tuple[str, str], dict[str, Any]]
+
+
+def _by_e_value(state: RolloutState, metric: Metric) -> _Evidence:
+    """Return whether it is beyond chance, the evidence and what is needed, in words for yes and no, and details."""
+    needed = len(metrics_of(state.spec)) / state.spec.alpha
+    ratios = state.harm.get(metric.name)
+    value = 1.0 if ratios is None else e_value(ratios)
+    _, trials = metric.of(state.canary)
+    missing = None if ratios is None or value >= needed else _requests_missing(ratios, trials, math.log(needed))
+    words = f"evidence of harm is {value:.3g}, {needed:.3g} would prove it"
+    if missing is not None:
+        words += f", with {missing} more requests at {state.candidate} at these rates"
+    details = {"e_value": min(value, 1e300), "requests_missing": missing}
+    return value >= needed, min(value, 1e300), needed, (f"{_e(value)} ≥ {needed:.3g}", words), details
+
+
+def _e(value: float) -> str:
+    return "e-value above 10^300" if value >= 1e300 else f"e-value {value:.3g}"
+
+
+def _requests_missing(ratios: Sequence[float], trials: int, needed: float) -> int | None:
+    """Return how many more candidate requests like those of the rollout would prove harm, None if none would."""
+    if trials == 0:
+        return None
+    times = 1.0
+    while log_e_value([value * times for value in ratios]) < needed:
+        times *= 2.0
+        if times > _FARTHEST:
+            return None
+    low, high = times / 2.0, times
+    for _ in range(6):
+        middle = (low + high) / 2.0
+        enough = log_e_value([value * middle for value in ratios]) >= needed
+        low, high = (low, middle) if enough else (middle, high)
+    return math.ceil(trials * (high - 1.0))
+
+
+def _by_group(state: RolloutState, metric: Metric) -> _Evidence:
+    test = state.group.tests.get(metric.name, GroupTest())
+    largest = state.spec.max_samples or 0
+    done = state.group.requests + state.canary.requests
+    ahead = [fraction for fraction in FRACTIONS if fraction > state.group.fraction]
+    more = None if not ahead else max(1, math.ceil(ahead[0] * largest) - done)
+    failed = test.canary_failures
+    if test.bound is None:
+        seen = "harm was not tested yet"
+    else:
+        seen = f"{failed} failures at the last test of harm, more than {test.bound.count} would have proven it"
+    then = "there is none left" if more is None else f"the next comes in {more} requests at {state.candidate}"
+    yes = f"a test of harm at {state.group.fraction:.1%} of {largest} requests"
+    details = {
+        "failures_tested": failed,
+        "bound": None if test.bound is None else test.bound.count,
+        "requests_to_next_test": more,
+    }
+    bound = None if test.bound is None else float(test.bound.count)
+    return test.reached, float(failed), bound, (yes, f"{seen}; {then}"), details

@@ -1,0 +1,47 @@
+"""Whether the candidate gets the share of requests that its weight says; if not, the counts are not what they seem."""
+
+from __future__ import annotations
+
+import math
+
+from airflow_mlops.rollout.spec import CanaryStep
+from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.verdict import CheckResult, Verdict
+
+__all__ = ["SHARE_TAIL", "judge_share"]
+
+SHARE_TAIL = 1e-6
+
+
+def judge_share(state: RolloutState, step: CanaryStep) -> CheckResult:
+    """Judge whether the candidate gets the share that its weight says: ``ERROR`` when it cannot be chance."""
+    observed = state.canary.requests
+    total = observed + state.baseline.requests
+    weight = step.weight_percent / 100
+    tail = _tail_bound(observed, total, weight)
+    share = observed / total if total else 0.0
+    believable = tail >= SHARE_TAIL
+    reason = f"{observed} of {total} requests ({share:.1%}) came to {state.candidate}; its weight is {weight:.0%}"
+    if not believable:
+        reason += ": the split does not work as the route says, so the counts prove nothing"
+    return CheckResult(
+        name="share",
+        verdict=Verdict.PASS if believable else Verdict.ERROR,
+        reason=reason,
+        value=share,
+        threshold=weight,
+        sample_size=total,
+        details={"tail_bound": tail},
+    )
+
+
+def _tail_bound(successes: int, trials: int, probability: float) -> float:
+    """Bound the chance of a count at least this far from expectation, on its side (Chernoff, Hoeffding 1963)."""
+    if trials == 0:
+        return 1.0
+    share = successes / trials
+    divergence = 0.0
+    for part, expected in ((share, probability), (1.0 - share, 1.0 - probability)):
+        if part > 0.0:
+            divergence += part * math.log(part / expected)
+    return math.exp(-trials * divergence)
