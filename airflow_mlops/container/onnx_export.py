@@ -125,7 +125,7 @@ def _answers(graph: bytes, source: Predictor, rows: Any, spec: OnnxSpec) -> Any:
 
 def _input(values: Any, kind: str, spec: OnnxSpec) -> Any:
     if kind == "string":
-        # The format knows no missing text; nothing else in the data is spelt like this.
+        # The format knows no missing text. Where an empty one means something else, there is no parity.
         return values.astype("object").where(values.notna(), "").to_numpy(dtype="object").reshape(-1, 1)
     return values.to_numpy(dtype="float32" if spec.numbers == "float" else "float64").reshape(-1, 1)
 

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.evaluation.estimate import Estimate
-from airflow_mlops.evaluation.fairness_report import METRICS, FairnessColumn, FairnessReport, GroupRates, RateSpread
+from airflow_mlops.evaluation.fairness_counts import Counts, count, groups_of
+from airflow_mlops.evaluation.fairness_report import (
+    METRICS,
+    Apart,
+    FairnessColumn,
+    FairnessReport,
+    GroupRates,
+    RateSpread,
+)
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.stats.delong import auc_influences
 from airflow_mlops.stats.group_rates import covariance_of_influences, rates_by_group
@@ -25,10 +33,8 @@ from airflow_mlops.stats.spread import Spread
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.diagnostics import Subject
 
-__all__ = ["MISSING", "FairnessSpec", "measure_fairness"]
+__all__ = ["FairnessSpec", "measure_fairness"]
 
-#: Rows that have no value make a group of their own, under this name.
-MISSING = "(missing)"
 _METHOD = "robust to dependence within days"
 
 
@@ -87,53 +93,23 @@ def measure_fairness(spec: FairnessSpec, subject: Subject) -> FairnessReport:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Counts:
-    """How often what happened, as arrays with one row per day and one column per group.
-
-    :param day: of each row of the evaluation, as a number
-    :param group: of each row
-    """
-
-    day: Any
-    group: Any
-    true_positives: Any
-    false_positives: Any
-    positives: Any
-    rows: Any
-
-    @property
-    def selected(self) -> Any:
-        return self.true_positives + self.false_positives
-
-    def of(self, metric: str) -> tuple[Any, Any]:
-        """Return hits and what could have been one."""
-        return {
-            "selection_rate": (self.selected, self.rows),
-            "true_positive_rate": (self.true_positives, self.positives),
-            "false_positive_rate": (self.false_positives, self.rows - self.positives),
-            "precision": (self.true_positives, self.selected),
-            "roc_auc": (self.positives, self.rows),
-        }[metric]
-
-
 def _column(spec: FairnessSpec, subject: Subject, column: str) -> FairnessColumn:
     import numpy as np
 
-    names, groups = _groups(subject.rows[column])
+    names, groups = groups_of(subject.rows[column])
     if len(names) > spec.maximum_groups:
         raise ContractError(
             f"fairness: the column {column} has {len(names)} groups and at most {spec.maximum_groups} are compared; "
             "make fewer of it (age in bands, for example) or raise maximum_groups"
         )
-    counts = _count(subject, groups, len(names))
+    counts = count(subject, subject.candidate.scores, groups, len(names))
     sizes = counts.rows.sum(axis=0)
     least = subject.minimum_rows if spec.minimum_rows is None else spec.minimum_rows
     large = np.flatnonzero(sizes >= least)
     spreads, unmeasured = {}, {}
     rates: dict[int, dict[str, Estimate]] = {index: {} for index in large.tolist()}
     for metric in spec.metrics:
-        chosen = _measurable(metric, counts, large, spec.minimum_cases)
+        chosen = counts.measurable(metric, large, spec.minimum_cases)
         if len(chosen) < 2:
             unmeasured[metric] = f"{len(chosen)} of {len(names)} groups have enough rows and days, and two are compared"
             continue
@@ -147,49 +123,28 @@ def _column(spec: FairnessSpec, subject: Subject, column: str) -> FairnessColumn
         small_groups={names[index]: int(sizes[index]) for index in np.flatnonzero(sizes < least).tolist()},
         spreads=spreads,
         unmeasured=unmeasured,
+        champion=_champion(spec, subject, groups, spreads, names),
     )
 
 
-def _groups(values: Any) -> tuple[list[str], Any]:
-    """Return the groups' names in order, and each row's group as a number."""
+def _champion(
+    spec: FairnessSpec, subject: Subject, groups: Any, candidate: Mapping[str, RateSpread], names: list[str]
+) -> dict[str, Apart]:
+    """Measure the champion in the groups in which the candidate was, as far as it has the cases there."""
     import numpy as np
 
-    texts = np.where(values.isna().to_numpy(), MISSING, np.asarray(values, dtype="object").astype(str))
-    names, codes = np.unique(texts, return_inverse=True)
-    return names.tolist(), codes
+    if subject.champion is None:
+        return {}
+    counts, found = count(subject, subject.champion.scores, groups, len(names)), {}
+    for metric, spread in candidate.items():
+        same = np.flatnonzero(np.isin(names, spread.groups))
+        if len(counts.measurable(metric, same, spec.minimum_cases)) == len(same):
+            one = _named(_spread(spec, subject, metric, counts, same), metric, counts, same, names)
+            found[metric] = Apart(gap=one.gap, ratio=one.ratio)
+    return found
 
 
-def _count(subject: Subject, groups: Any, width: int) -> _Counts:
-    import numpy as np
-
-    names, days = np.unique(np.asarray(subject.days), return_inverse=True)
-    height = len(names)
-    positive = np.asarray(subject.labels) == 1
-    selected = np.asarray(subject.candidate.scores) >= subject.threshold
-    cells = days * width + groups
-
-    def table(chosen: Any) -> Any:
-        return np.bincount(cells[chosen], minlength=height * width).reshape(height, width)
-
-    return _Counts(
-        day=days,
-        group=groups,
-        true_positives=table(positive & selected),
-        false_positives=table(~positive & selected),
-        positives=table(positive),
-        rows=np.bincount(cells, minlength=height * width).reshape(height, width),
-    )
-
-
-def _measurable(metric: str, counts: _Counts, large: Any, minimum_cases: int) -> Any:
-    hits, totals = (found[:, large] for found in counts.of(metric))
-    enough = (totals.sum(axis=0) >= minimum_cases) & ((totals > 0).sum(axis=0) >= 2)
-    if metric == "roc_auc":
-        enough &= (hits.sum(axis=0) >= minimum_cases) & ((totals - hits).sum(axis=0) >= minimum_cases)
-    return large[enough]
-
-
-def _spread(spec: FairnessSpec, subject: Subject, metric: str, counts: _Counts, chosen: Any) -> Spread:
+def _spread(spec: FairnessSpec, subject: Subject, metric: str, counts: Counts, chosen: Any) -> Spread:
     hits, totals = (found[:, chosen] for found in counts.of(metric))
     if metric == "roc_auc":
         values, covariance = _areas(subject, counts, chosen)
@@ -205,13 +160,13 @@ def _spread(spec: FairnessSpec, subject: Subject, metric: str, counts: _Counts, 
     )
 
 
-def _areas(subject: Subject, counts: _Counts, chosen: Any) -> tuple[Any, Any]:
+def _areas(subject: Subject, counts: Counts, chosen: Any) -> tuple[Any, Any]:
     import numpy as np
 
     areas, columns = [], []
     for index in chosen.tolist():
         inside = counts.group == index
-        area, influences = auc_influences(subject.labels[inside], subject.candidate.scores[inside])
+        area, influences = auc_influences(subject.labels[inside], counts.scores[inside])
         areas.append(area)
         columns.append(np.bincount(counts.day[inside], weights=influences, minlength=len(counts.rows)))
     return np.asarray(areas), covariance_of_influences(np.stack(columns, axis=1))
@@ -225,7 +180,7 @@ def _estimates(spread: Spread) -> list[Estimate]:
     return found
 
 
-def _named(spread: Spread, metric: str, counts: _Counts, chosen: Any, names: list[str]) -> RateSpread:
+def _named(spread: Spread, metric: str, counts: Counts, chosen: Any, names: list[str]) -> RateSpread:
     gap = spread.difference()
     ratio = spread.ratio() if max(spread.values) > 0 else None
     return RateSpread(
@@ -245,7 +200,7 @@ def _estimate(found: Interval, method: str) -> Estimate:
     return Estimate(value=found.value, low=found.low, high=found.high, method=method)
 
 
-def _group(name: str, index: int, counts: _Counts, rates: Mapping[str, Estimate]) -> GroupRates:
+def _group(name: str, index: int, counts: Counts, rates: Mapping[str, Estimate]) -> GroupRates:
     return GroupRates(
         name=name,
         rows=int(counts.rows[:, index].sum()),

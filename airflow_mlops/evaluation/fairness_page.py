@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow_mlops import plots
 from airflow_mlops.evaluation.estimate import Estimate
-from airflow_mlops.evaluation.fairness_report import FairnessColumn, FairnessReport, RateSpread
+from airflow_mlops.evaluation.fairness_report import Apart, FairnessColumn, FairnessReport, RateSpread
 from airflow_mlops.plots import ForestRow
 
 __all__ = ["FOUR_FIFTHS", "view_fairness"]
@@ -42,9 +42,15 @@ def _metric(column: FairnessColumn, name: str, spread: RateSpread) -> dict[str, 
         "picture": plots.forest(rows, title=f"{name} by {column.column}"),
         "gap": _text(spread.gap),
         "ratio": None if spread.ratio is None else _text(spread.ratio),
+        "champion": _apart(column.champion[name]) if name in column.champion else None,
         "four_fifths": _four_fifths(spread.ratio) if name == "selection_rate" and spread.ratio else None,
         "rates": {group: _text(one) for group, one in rates},
     }
+
+
+def _apart(champion: Apart) -> str:
+    ratio = "" if champion.ratio is None else f", ratio {_text(champion.ratio)}"
+    return f"gap {_text(champion.gap)}{ratio}"
 
 
 def _four_fifths(ratio: Estimate) -> str:

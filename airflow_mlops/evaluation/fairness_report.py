@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from airflow_mlops.evaluation.estimate import Estimate
 from airflow_mlops.stats.spread import Spread
 
-__all__ = ["COMBINED", "METRICS", "FairnessColumn", "FairnessReport", "GroupRates", "RateSpread"]
+__all__ = ["COMBINED", "METRICS", "Apart", "FairnessColumn", "FairnessReport", "GroupRates", "RateSpread"]
 
 #: What is measured by group: share predicted positive, of those labelled positive, of those labelled negative; share
 #: labelled positive of those predicted so; area under the ROC curve.
@@ -81,6 +81,18 @@ class RateSpread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Apart:
+    """How far the same groups lie apart for another model.
+
+    :param gap: largest minus smallest
+    :param ratio: smallest over largest; None where all are 0
+    """
+
+    gap: Estimate
+    ratio: Estimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FairnessColumn:
     """The groups that one column makes.
 
@@ -89,6 +101,7 @@ class FairnessColumn:
     :param small_groups: group to rows, for those that were not
     :param spreads: metric to how far the groups lie apart
     :param unmeasured: metric to the reason why that is not known
+    :param champion: metric to how far the same groups lie apart for the champion; no rule looks at it
     """
 
     column: str
@@ -96,6 +109,7 @@ class FairnessColumn:
     small_groups: Mapping[str, int] = field(default_factory=dict)
     spreads: Mapping[str, RateSpread] = field(default_factory=dict)
     unmeasured: Mapping[str, str] = field(default_factory=dict)
+    champion: Mapping[str, Apart] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -29,7 +29,8 @@ def keep_signature(store: ArtifactStore, signature: ModelSignature) -> str:
 def signatures_of(store: ArtifactStore, digest: str) -> tuple[ModelSignature, ...]:
     """Return all signatures of a model; none of them is checked.
 
-    :raises ContractError: if one is not readable
+    :raises ContractError: if one is no JSON
+    :raises SpecificationError: if one is no signature
     """
     folder = store.path(_FOLDER, digest)
     names = sorted(name for name in files_at(folder) if name.endswith(".json"))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.evaluation.diagnostics import Diagnosed, Diagnostics, Subject, diagnose
-from airflow_mlops.evaluation.fairness import MISSING, FairnessSpec
+from airflow_mlops.evaluation.fairness import FairnessSpec
+from airflow_mlops.evaluation.fairness_counts import MISSING
 from airflow_mlops.evaluation.fairness_page import view_fairness
 from airflow_mlops.evaluation.fairness_report import METRICS, FairnessReport
 from airflow_mlops.exceptions import ContractError, SpecificationError
@@ -111,6 +113,27 @@ def test_the_same_rows_give_the_same_report_and_it_survives_the_codec():
     first, second = (measured(subject()) for _ in range(2))
     assert canonical_json(encode(first)) == canonical_json(encode(second))
     assert decode(FairnessReport, encode(first)) == first
+
+
+def test_the_champion_is_measured_in_the_same_groups():
+    fair, column = subject(), np.array(["north"] * 3000 + ["south"] * 2900 + ["tiny"] * 100)
+    scores = np.where(column == "south", 0.3, 0.6) * np.random.default_rng(3).random(6000) + 0.2
+    unfair = subject(column=column, scores=scores)
+    both = replace(subject(column=column, scores=fair.candidate.scores), champion=unfair.candidate)
+    found, alone = measured(both).columns[0], measured(unfair).columns[0]
+    assert found.champion["selection_rate"].gap == alone.spreads["selection_rate"].gap
+    assert found.champion["selection_rate"].gap.low > found.spreads["selection_rate"].gap.high
+    # It calls nobody of the south late, so how often it is right there is not known.
+    assert "precision" not in found.champion
+    assert measured(unfair).columns[0].champion == {}
+    page = render_page("evaluation/templates/fairness.html", fairness=view_fairness(measured(both)))
+    assert page.count("the champion: gap ") == 3
+
+
+def test_labels_that_are_neither_yes_nor_no_are_refused():
+    given = subject()
+    with pytest.raises(ContractError, match="labels must be 0 or 1"):
+        measured(replace(given, labels=np.linspace(0, 9, len(given.labels))))
 
 
 def test_fewer_groups_can_be_looked_at_later():
