@@ -9,7 +9,7 @@ from pathlib import Path
 import airflow_mlops
 
 ROOT = Path(airflow_mlops.__file__).parent
-PACKAGES = ("evaluation", "governance", "monitoring", "rollout", "stats", "training", "validation", "schemas")
+PACKAGES = ("evaluation", "governance", "monitoring", "plots", "rollout", "stats", "training", "validation", "schemas")
 SCRIPT = """
 import importlib, sys
 
