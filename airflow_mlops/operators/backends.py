@@ -59,7 +59,7 @@ class Job:
 
         :raises SpecificationError: if the backend or its settings are wrong
         """
-        operator, adapted = self._choose(backend, arguments)
+        operator, adapted = self.choose(backend, arguments)
         made: BaseOperator = operator(**adapted)
         return made
 
@@ -68,11 +68,15 @@ class Job:
 
         :raises SpecificationError: if the backend or its settings are wrong
         """
-        operator, adapted = self._choose(backend, arguments)
+        operator, adapted = self.choose(backend, arguments)
         made: OperatorPartial = operator.partial(**adapted)
         return made
 
-    def _choose(self, backend: str | None, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def choose(self, backend: str | None, arguments: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return the chosen backend's operator and the arguments as it takes them.
+
+        :raises SpecificationError: if the backend or its settings are wrong
+        """
         chosen = job_backend() if backend is None else read_backend(backend, where="backend")
         here = {one: dict(arguments.get(one.value) or {}) for one in (Backend.DOCKER, Backend.KUBERNETES)}
         common = {name: value for name, value in arguments.items() if name not in {one.value for one in here}}

@@ -33,6 +33,8 @@ from airflow.sdk import Context
 from airflow.sdk.bases.decorator import DecoratedOperator, determine_kwargs, task_decorator_factory
 
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.operators.backends import train
+from airflow_mlops.operators.docker import TrainInDockerOperator
 from airflow_mlops.operators.gate import ModelGateOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.training import TrainLocallyOperator
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["gate_task", "train_task", "validate_task"]
 
+_TRAINED = ("datasets", "parameters", "models", "entrypoint", "model_name")
+
 
 class _Returning(DecoratedOperator):
     """An operator some of whose arguments a function returns when the task runs."""
@@ -50,6 +54,8 @@ class _Returning(DecoratedOperator):
     #: Arguments that the function may return, and whether it returns the first one itself, not a mapping.
     returned: ClassVar[tuple[str, ...]] = ()
     alone: ClassVar[bool] = True
+    #: Those among them that must come from the function or from the decorator.
+    required: ClassVar[tuple[str, ...]] = ()
     custom_operator_name: str
     #: What the function returned shows among the rendered fields.
     overwrite_rtif_after_execution = True
@@ -86,6 +92,9 @@ class _Returning(DecoratedOperator):
             if name not in self.returned:
                 raise SpecificationError(f"{where}: {name}", value, accepted)
             setattr(self, str(name), value)
+        for name in self.required:
+            if getattr(self, name) is None:
+                raise SpecificationError(name, None, f"a value, from {self.custom_operator_name} or from the function")
 
 
 class _ValidateDecorated(_Returning, ValidateDataOperator):
@@ -101,9 +110,18 @@ class _GateDecorated(_Returning, ModelGateOperator):
 
 
 class _TrainDecorated(_Returning, TrainLocallyOperator):
-    returned = ("datasets", "parameters", "models", "environment", "entrypoint", "model_name")
+    returned = _TRAINED
+    required = ("entrypoint", "datasets", "model_name")
     alone = False
     template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *TrainLocallyOperator.template_fields)
+    custom_operator_name = "@task.train"
+
+
+class _TrainInDockerDecorated(_Returning, TrainInDockerOperator):
+    returned = _TRAINED
+    required = _TrainDecorated.required
+    alone = False
+    template_fields: Sequence[str] = (*DecoratedOperator.template_fields, *TrainInDockerOperator.template_fields)
     custom_operator_name = "@task.train"
 
 
@@ -120,16 +138,28 @@ def validate_task(
 
 
 def train_task(
-    python_callable: Callable[..., Any] | None = None, multiple_outputs: bool | None = None, **kwargs: Any
+    python_callable: Callable[..., Any] | None = None,
+    multiple_outputs: bool | None = None,
+    *,
+    backend: str | None = None,
+    **kwargs: Any,
 ) -> TaskDecorator:
-    """Train with what the function returns, as :class:`~airflow_mlops.operators.TrainLocallyOperator` does.
+    """Train with what the function returns, where :mod:`airflow_mlops.operators.backends` would.
+
+    Pods are made by ``backends.train`` itself: what a function returned is gone when a deferred task resumes.
 
     :param python_callable: returns a mapping with some of the operator's arguments: ``datasets``, ``parameters``,
-        ``models``, ``environment``, ``entrypoint``, ``model_name``; what it returns replaces what the decorator says
+        ``models``, ``entrypoint``, ``model_name``; what it returns replaces what the decorator says
     :param multiple_outputs: whether each value of the result can be taken by its key; None for yes
+    :param backend: ``local`` or ``docker``; None for the variable MLOPS_BACKEND or the option ``[mlops] backend``
     :param kwargs: the operator's other arguments
+    :raises SpecificationError: if the backend is another one, or its settings are wrong
     """
-    return _decorator(_TrainDecorated, python_callable, multiple_outputs, kwargs)
+    operator, adapted = train.choose(backend, kwargs)
+    decorated = {TrainLocallyOperator: _TrainDecorated, TrainInDockerOperator: _TrainInDockerDecorated}.get(operator)
+    if decorated is None:
+        raise SpecificationError("@task.train", operator.__name__, "the backend local or docker")
+    return _decorator(decorated, python_callable, multiple_outputs, adapted)
 
 
 def gate_task(

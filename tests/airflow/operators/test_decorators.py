@@ -10,6 +10,7 @@ from airflow.sdk import DAG, task
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlops.codec import encode
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.decorators import gate_task
 
@@ -75,7 +76,8 @@ def test_a_gate_is_mapped_over_evaluations(run_dag, artifact_root, tmp_path):
     [
         (None, "what train returned: None is not accepted; expected a mapping with some of datasets, parameters"),
         ({"dataset": 1}, "what train returned: dataset: 1 is not accepted; expected a mapping with some of datasets"),
-        ({"entrypoint": "/nowhere.py"}, "entrypoint: '/nowhere.py' is not accepted"),
+        ({"entrypoint": "/x.py"}, "datasets: None is not accepted; expected a value, from @task.train or from the fun"),
+        ({"entrypoint": "/nowhere.py", "datasets": {}}, "entrypoint: '/nowhere.py' is not accepted"),
     ],
 )
 def test_what_a_function_must_not_return_is_named(run_dag, artifact_root, tmp_path, capsys, caplog, returned, message):
@@ -122,6 +124,21 @@ def test_they_survive_serialisation_and_check_their_arguments():
             gate_task(policy={}, model_name="m", evaluation={})(_named("judge"))()
         with pytest.raises(TypeError, match=r"unexpected keyword argument|Invalid arguments"):
             gate_task(policy={}, model_name="m", polcy={})(_named("judge"))()
+
+
+def test_training_goes_where_the_setting_says(monkeypatch):
+    image = {"image": "mlops-trainer:1"}
+    monkeypatch.setenv("MLOPS_DOCKER", json.dumps(image))
+    monkeypatch.setenv("MLOPS_BACKEND", "docker")
+    with DAG("backends", schedule=None) as dag:
+        task.train(model_name="m")(_named("in_docker"))()
+        task.train(model_name="m", backend="local")(_named("here"))()
+    assert dag.get_task("in_docker").image == "mlops-trainer:1"
+    assert not hasattr(dag.get_task("here"), "image")
+    with pytest.raises(
+        SpecificationError, match=r"@task\.train: 'TrainOnKubernetesOperator' is not accepted; expected "
+    ):
+        task.train(model_name="m", backend="kubernetes", kubernetes=image)
 
 
 def _named(name):

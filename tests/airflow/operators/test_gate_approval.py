@@ -165,7 +165,7 @@ def test_without_an_answer_in_time_it_is_rejected(gate, capsys, caplog):
         from airflow.jobs.job import Job
         from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
-        for _ in range(20):
+        for _ in range(6):
             time.sleep(0.2)
             SchedulerJobRunner(Job()).check_awaiting_input_timeouts()
 
