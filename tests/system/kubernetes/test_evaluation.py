@@ -71,4 +71,6 @@ def test_a_try_after_a_killed_one_has_the_report_of_one_pod(
     assert again["state"] == "success", again["messages"]
     reports = [Path(path) for path in artifact_root.glob("jobs/**/report.json")]
     assert len(reports) == len([*artifact_root.glob("jobs/**/*.claim")]) == 1
+    (page,) = artifact_root.glob("reports/**/evaluation*")
+    assert "<h2>Metrics</h2>" in page.read_text()
     cluster.wait_empty()
