@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import warnings
@@ -216,11 +217,14 @@ def test_a_server_is_not_started_for_an_unsigned_model(run_dag, artifact_root, k
 
 
 def test_the_server_itself_refuses_what_is_not_signed(command, keys, model, artifact_root, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     public = (keys / "release.pub.pem").read_text()
     loading = {"policy": {"signature": {"public_keys": [public]}}}
     words = [sys.executable, "-m", "airflow_mlops.container.server", "--name", "flights-v1", "--model-name", "flights"]
     words += ["--version", "1", "--model-dir", model["uri"].removeprefix("file://"), "--digest", model["digest"]]
-    words += ["--port", "39871", "--prediction-log", str(tmp_path / "log")]
+    words += ["--port", str(port), "--prediction-log", str(tmp_path / "log")]
     ended = subprocess.run(
         [*words, "--loading", canonical_json(loading)],
         capture_output=True,
