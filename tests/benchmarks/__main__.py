@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import imports
+from tests.benchmarks import evaluation, imports
 
 #: Measured with the fixtures of the cluster's tests, where there is a cluster.
 ON_A_CLUSTER = ("pods.py", "warm_pod.py")
@@ -24,6 +24,8 @@ def main() -> None:
     print("Medians of processor time")
     print("\n| Measure | Against | Ours | Peer | More | Ratio | Hold |\n|---|---|---|---|---|---|---|")
     for row in imports.measure(options.runs):
+        print(row)
+    for row in evaluation.measure(options.runs):
         print(row)
     for name in ON_A_CLUSTER:
         for row in measure_on_a_cluster(Path(__file__).with_name(name)):

@@ -182,3 +182,26 @@ def test_an_unsigned_model_is_refused_before_anything_of_it_is_looked_at(tmp_pat
     public = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
     with pytest.raises(ContractError, match="no signature by"):
         load_model(tmp_path / "nothing", "sha256:" + "a" * 64, policy(signature=SignaturePolicy(public_keys=(public,))))
+
+
+def test_a_model_without_classes_foretells_numbers(save):
+    predictor = load_model(*save(linear.Ridge(alpha=1e-9)))
+    found = predictor.predict(pd.DataFrame({"hour": [1, 2], "distance": [9.0, 7.0]}))
+    assert predictor.classes is None
+    assert found.dtype == "float64"
+    assert found.shape == (2,)
+
+
+def test_classes_that_are_not_0_and_1_are_named(save):
+    rows = pd.DataFrame({"hour": [1.0, 2.0, 3.0], "distance": [9.0, 7.0, 8.0]})
+    predictor = load_model(*save())
+    for labels, named in ((["a", "b", "b"], "a, b"), ([0, 1, 2], "0, 1, 2")):
+        predictor.estimator.fit(rows, labels)
+        with pytest.raises(ContractError, match=f"the model's classes are {named}; 0 and 1 are accepted"):
+            predictor.predict(rows)
+
+
+def test_classes_without_probabilities_are_named(save):
+    predictor = load_model(*save(linear.RidgeClassifier()))
+    with pytest.raises(ContractError, match="RidgeClassifier gives classes without probabilities"):
+        predictor.predict(pd.DataFrame({"hour": [1.0], "distance": [9.0]}))
