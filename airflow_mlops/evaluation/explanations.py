@@ -32,8 +32,7 @@ class ExplanationsSpec:
     :param method: ``permutation`` needs no package: a column counts by what its loss costs; ``shap`` takes the model's
         answers apart (trees, linear models, and by trial any other); ``lime`` fits a linear model around each row
     :param rows: how many rows to explain at most, drawn at random
-    :param seconds: after that long, for each of the two models, no further rows are begun; the report says how many were
-        done
+    :param seconds: after that long no further rows are begun, for either model; the report says how many were done
     :param local: how many of the worst errors are explained one by one; a ranking has none
     :param top: how many columns count as the most important ones
     :param seed: for the rows that are drawn, and the draws of the intervals
