@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import evaluation, imports
+from tests.benchmarks import evaluation, imports, rollouts, validation
 
 #: Measured with the fixtures of the cluster's tests, where there is a cluster.
 ON_A_CLUSTER = ("pods.py", "warm_pod.py")
@@ -25,11 +25,15 @@ def main() -> None:
     print("\n| Measure | Against | Ours | Peer | More | Ratio | Hold |\n|---|---|---|---|---|---|---|")
     for row in imports.measure(options.runs):
         print(row)
+    for row in validation.measure(options.runs):
+        print(row)
     for row in evaluation.measure(options.runs):
         print(row)
     for name in ON_A_CLUSTER:
         for row in measure_on_a_cluster(Path(__file__).with_name(name)):
             print(row)
+    print("\nWho rolls back wrongly, and who misses what\n")
+    print("\n".join(rollouts.measure()))
 
 
 def measure_on_a_cluster(file: Path) -> list[str]:

@@ -137,7 +137,7 @@ def test_an_arm_that_begins_again_at_every_look_is_unknown_and_goes_back() -> No
     state, now = counting(max_unknown_seconds=10), 2.0
     for number in range(1, 20):
         now += 2
-        state, plan = look(state, now, (3, 3), (160 * number, 0), new_life=str(number))
+        state, plan = look(state, now, (3, 0), (160 * number, 0), new_life=str(number))
         if state.finished:
             break
     assert plan.action == "roll_back"
