@@ -127,10 +127,13 @@ def _require_csv_header(file: Path) -> None:
 
 
 def _load_parquet(file: Path) -> Any:
-    import pyarrow.parquet as pq
+    import pandas as pd
+    import pyarrow as pa
 
-    with pq.ParquetFile(file) as table:
-        frame = table.read().to_pandas()
+    # Not by ParquetFile: it holds the file's bytes while it decodes them, which is a frame more at its peak. Without
+    # `partitioning=None`, columns would be made of the names of folders.
+    frame = pd.read_parquet(file, engine="pyarrow", partitioning=None)
+    pa.default_memory_pool().release_unused()
     # A frame that pandas wrote comes back with its index: a named one holds columns, others are row numbers of before.
     return frame.reset_index(drop=all(name is None for name in frame.index.names))
 

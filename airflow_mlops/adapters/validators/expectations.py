@@ -101,18 +101,35 @@ def broken_rows(suite: SuiteSpec, positions: Collection[int], run: Run) -> dict[
 
 
 def run_suite(
-    batch: Any, context: Any, name: str, expectations: Sequence[Any], form: Mapping[str, Any]
+    definition: Any,
+    parameters: Mapping[str, Any] | None,
+    name: str,
+    expectations: Sequence[Any],
+    form: Mapping[str, Any],
 ) -> dict[int, dict[str, Any]]:
     """Validate a batch in one pass; each expectation has exactly one outcome.
 
+    The batch is fetched once: the library reads all values of a frame to give it an identifier, so whoever fetches the
+    batch and then validates it pays that twice.
+
+    :param definition: the ``BatchDefinition``
+    :param parameters: which batch of it
     :raises ContractError: if the library kept or evaluated fewer rules than were declared
     """
-    suite = context.suites.add(_library().ExpectationSuite(name=name, expectations=list(expectations)))
+    suite = _library().ExpectationSuite(name=name, expectations=list(expectations))
     if len(suite.expectations) != len(expectations):
         raise ContractError(
             f"suite {name!r}: {len(expectations)} rules were declared, but the engine kept {len(suite.expectations)}"
         )
-    return outcomes_of(name, expectations, batch.validate(suite, result_format=dict(form)).to_json_dict()["results"])
+    from great_expectations.validator.v1_validator import Validator
+
+    validator = Validator(
+        batch_definition=definition,
+        batch_parameters=dict(parameters) if parameters else None,
+        result_format=dict(form),
+    )
+    results = validator.validate_expectation_suite(suite).to_json_dict()["results"]
+    return outcomes_of(name, expectations, results)
 
 
 def outcomes_of(name: str, expectations: Sequence[Any], results: Sequence[dict[str, Any]]) -> dict[int, dict[str, Any]]:

@@ -77,7 +77,6 @@ def _runner(frame: pd.DataFrame, name: str) -> Run:
         context = ephemeral_context()
         asset = context.data_sources.add_pandas("memory").add_dataframe_asset("rows")
         definition = asset.add_batch_definition_whole_dataframe("all")
-        batch = definition.get_batch(batch_parameters={"dataframe": frame})
-        return run_suite(batch, context, name, expectations, form)
+        return run_suite(definition, {"dataframe": frame}, name, expectations, form)
 
     return run

@@ -41,7 +41,7 @@ class GreatExpectationsBatchBackend:
         :raises PermanentAdapterError: if the batch cannot be had
         """
         with quiet_library():
-            batch, facts = self._look()
+            facts = self._look()
             if not facts.rows:
                 return facts, ()
 
@@ -49,11 +49,11 @@ class GreatExpectationsBatchBackend:
                 return list(facts.columns), run
 
             def run(expectations: Sequence[Any], form: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-                return run_suite(batch, ephemeral_context(), suite.name, expectations, form)
+                return run_suite(self._definition, self._parameters, suite.name, expectations, form)
 
             return facts, evaluate(suite, load, example_rows=example_rows)
 
-    def _look(self) -> tuple[Any, TableFacts]:
+    def _look(self) -> TableFacts:
         from great_expectations.exceptions import GreatExpectationsError
         from great_expectations.metrics import BatchRowCount
         from great_expectations.metrics.batch.batch_column_types import BatchColumnTypes
@@ -65,7 +65,7 @@ class GreatExpectationsBatchBackend:
             said = " ".join(str(error).split())[:300]
             raise PermanentAdapterError(f"the batch {self.name} cannot be had: {said}") from error
         columns = {str(column.name): str(column.type) for column in types.value}
-        return batch, TableFacts(rows=int(rows.value), columns=columns)
+        return TableFacts(rows=int(rows.value), columns=columns)
 
 
 def batch_of_spark_frame(frame: Any) -> GreatExpectationsBatchBackend:

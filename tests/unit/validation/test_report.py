@@ -6,7 +6,7 @@ import pytest
 
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.references import DatasetRef
-from airflow_mlops.validation.report import RuleResult, UnexpectedValue, failing_facts, judge, summarise
+from airflow_mlops.validation.report import RuleResult, UnexpectedValue, failing_facts, judge, summarise, without_values
 from airflow_mlops.validation.spec import RuleSpec, SuiteSpec
 from airflow_mlops.verdict import Verdict
 
@@ -80,11 +80,12 @@ def test_the_reason_holds_the_numbers():
 def test_facts_are_small_and_name_rule_rows_and_examples():
     broken = result(BOUND, broken=12, examples=(UnexpectedValue(value="99999.0", count=12),))
 
-    (fact,) = failing_facts(report(result(KEPT), broken))
+    (fact,) = failing_facts(report(result(KEPT), broken), examples=True)
+    (bare,) = failing_facts(report(result(KEPT), broken))
 
+    assert fact == bare | {"examples": ["99999.0"]}
     assert fact["rule"] == "expect_column_values_to_be_between"
     assert (fact["column"], fact["unexpected_count"], fact["rows"]) == ("delay", 12, 1000)
-    assert fact["examples"] == ["99999.0"]
 
 
 def test_the_summary_counts():
@@ -105,3 +106,26 @@ def test_facts_about_the_data_are_final_but_an_exception_is_not():
 def test_a_result_that_contradicts_itself_is_refused():
     with pytest.raises(SpecificationError, match="a text exactly when passed is None"):
         RuleResult(rule=KEPT, passed=True, error="it broke")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("could not convert string to float: 'Ann Lee'", "could not convert string to float: '…'"),
+        ('invalid input syntax for type integer: "12 Main St"', 'invalid input syntax for type integer: "…"'),
+        ("the column 'delay' is missing", "the column 'delay' is missing"),
+        ("'>=' not supported between instances of 'str' and 'int'",) * 2,
+        ("max_value 9 of 'expect_column_values_to_be_between'",) * 2,
+    ],
+)
+def test_what_an_exception_quotes_is_taken_out_unless_it_is_of_the_rule(said, shown):
+    assert without_values(said, BOUND) == shown
+    assert shown in RuleResult(rule=BOUND, passed=None, error=said).reason
+
+
+def test_a_measured_value_of_a_row_is_no_part_of_the_reason():
+    mean = RuleResult(rule=KEPT, passed=False, observed="4.5")
+    most = RuleResult(rule=KEPT, passed=False, observed="99999", observed_is_value=True)
+
+    assert mean.reason.endswith("broken; observed 4.5")
+    assert "99999" not in most.reason
