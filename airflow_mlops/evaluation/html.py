@@ -10,7 +10,7 @@ import yaml
 from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evaluation.approval import worst_first
 from airflow_mlops.evaluation.policy import GatePolicy
-from airflow_mlops.evaluation.report import Estimate, EvaluationReport
+from airflow_mlops.evaluation.report import Estimate, EvaluationReport, SliceReport
 from airflow_mlops.page import render_page
 from airflow_mlops.verdict import CheckResult, Verdict, combine
 
@@ -23,6 +23,10 @@ _HEADLINES = {
     Verdict.INCONCLUSIVE: "Too little was shown to decide, so the candidate does not go on.",
     Verdict.ERROR: "The candidate could not be judged.",
 }
+
+
+# What tells most about a part of the data in two numbers, by task.
+_SHOWN = {"classification": ("roc_auc", "brier"), "regression": ("rmse", "bias"), "ranking": ("ndcg", "map")}
 
 
 def render_html(
@@ -67,7 +71,8 @@ def render_html(
         checks=[_check(check) for check in worst_first(checks) if not _is_good_slice(check)],
         good_slices=[_check(check) for check in checks if _is_good_slice(check)],
         metrics=_metrics(report) if report else [],
-        slices=[_slice(part) for part in report.slices] if report else [],
+        slices=[_slice(part, _SHOWN[report.task]) for part in report.slices] if report else [],
+        shown=_SHOWN[report.task] if report else (),
         small_slices=report.small_slices if report else {},
         judged_at=judged_at,
         policy_version=policy.policy_version,
@@ -146,14 +151,14 @@ def _metrics(report: EvaluationReport) -> list[dict[str, str]]:
     ]
 
 
-def _slice(part: Any) -> dict[str, str]:
+def _slice(part: SliceReport, shown: tuple[str, str]) -> dict[str, Any]:
+    columns, values = ((given,) if isinstance(given, str) else given for given in (part.column, part.value))
     return {
-        "name": f"{part.column} = {part.value}",
+        "name": ", ".join(f"{column} = {value}" for column, value in zip(columns, values, strict=True)),
         "rows": f"{part.candidate.rows:,}",
         "positives": f"{part.candidate.positives:,}",
-        "roc_auc": _text(part.candidate.metrics.get("roc_auc")),
-        "brier": _text(part.candidate.metrics.get("brier")),
-        "difference": _text(part.differences.get("roc_auc"), "+"),
+        "found": [_text(part.candidate.metrics.get(name)) for name in shown],
+        "difference": _text(part.differences.get(shown[0]), "+"),
     }
 
 

@@ -138,6 +138,9 @@ def parse_reference(document: Any, *, where: str = "reference") -> ReferenceProf
     :raises SpecificationError: if it holds no such block, or a broken one
     """
     if isinstance(document, Mapping) and "reference" in document and "by_day" not in document:
+        if document["reference"] is None:
+            why = document.get("unreferenced") or "this one has no reference"
+            raise SpecificationError(f"{where}.reference", None, f"the evaluation of a classification; {why}")
         return decode(ReferenceProfile, document["reference"], where=f"{where}.reference")
     return decode(ReferenceProfile, document, where=where)
 

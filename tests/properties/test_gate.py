@@ -78,6 +78,7 @@ def reports(draw):
         champion=measured if champion else None,
         differences={name: draw(estimates()) for name in METRICS} if champion else {},
         reference=REFERENCE,
+        task=draw(st.sampled_from(["classification", "regression", "ranking"])),
         slices=draw(slices()),
         small_slices=draw(st.dictionaries(st.sampled_from(["origin=A", "carrier=B"]), st.integers(1, 500))),
     )

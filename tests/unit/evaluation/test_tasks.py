@@ -9,6 +9,7 @@ import pytest
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.evaluation.evaluate import build_report
 from airflow_mlops.evaluation.gate import judge
+from airflow_mlops.evaluation.html import render_html
 from airflow_mlops.evaluation.metrics import METRICS, Scored, compare, measure, metrics_of
 from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import EvaluationReport
@@ -123,7 +124,7 @@ def vars_of(rows):
     return {name: getattr(rows, name) for name in ("labels", "scores", "days", "queries", "task")}
 
 
-def report_of(rows, champion=None, **spec):
+def report_of(rows, champion=None, columns=None, **spec):
     wanted = EvaluationSpec(
         target="y", task=rows.task, group_column="query" if rows.task == "ranking" else None, cutoff=5, **spec
     )
@@ -134,6 +135,7 @@ def report_of(rows, champion=None, **spec):
         candidate=rows.scores,
         champion=champion,
         queries=rows.queries,
+        slices=columns,
     )
 
 
@@ -216,3 +218,17 @@ def test_days_that_remember_need_blocks():
 def test_wrong_spec_is_named(fields, message):
     with pytest.raises(SpecificationError, match=message):
         EvaluationSpec(target="y", **fields)
+
+
+@pytest.mark.parametrize(("make", "shown", "hidden"), [(regression, "rmse", "positive"), (ranking, "ndcg", "roc_auc")])
+def test_the_page_of_the_gate_shows_the_tasks_own_numbers(make, shown, hidden):
+    rows = make()
+    columns = {"half": np.arange(len(rows.labels)) % 2, "other": np.arange(len(rows.labels)) % 4 // 2}
+    if rows.task == "ranking":
+        columns = {"half": rows.queries % 2, "other": rows.queries % 4 // 2}
+    report = report_of(rows, columns=columns, champion=rows.scores, slices=("half", ("half", "other")))
+    policy = parse_policy({"non_inferiority": [{"metric": shown, "margin": 0.1}]})
+    page = render_html(report, policy, judge(report, policy), model_name="m", judged_at="now")
+    assert f"<th>{shown}</th>" in page
+    assert "<td>half = 1, other = 0</td>" in page
+    assert hidden not in page.split("What was measured")[0].split("</style>")[1]

@@ -50,7 +50,11 @@ def test_a_reference_is_read_from_a_report_or_alone():
         ({"metrics": {}}, "reference.metrics: .* no such field"),
         ({"reference": {**PROFILE, "rows": 0}}, "reference.rows: 0 is not accepted"),
         ({"reference": {**PROFILE, "rows": 9}}, "reference.by_day: 4 is not accepted; expected days that hold 9 rows"),
-        ({"reference": None}, "reference.reference: None .* a mapping with the fields of ReferenceProfile"),
+        (
+            {"reference": None},
+            "reference.reference: None .* the evaluation of a classification; this one has no reference",
+        ),
+        ({"reference": None, "unreferenced": "a ranking"}, "reference.reference: None .* classification; a ranking"),
     ],
 )
 def test_a_broken_reference_is_refused(document, message):
