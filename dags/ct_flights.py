@@ -112,6 +112,8 @@ def ct_flights() -> None:
         dataset=data["holdout"],
         target=TARGET,
         slices=["origin"],
+        diagnostics=str(HERE / "diagnostics.yaml"),
+        training_data=data["training"],
     )
     judged = ModelGateOperator(
         task_id="gate",
