@@ -149,7 +149,8 @@ class Cohort:
         least = np.minimum(self.canary[rows, 0], self.baseline[rows, 0])
         needed = self._min_requests[steps] * PROOF_GROWTH ** self.proof_looks[rows]
         exhausted = self._exhausted(rows)
-        due = (now - self.step_since[rows] >= self._min_seconds[steps]) & (exhausted | (least >= needed))
+        seen = (now - self.step_since[rows] >= self._min_seconds[steps]) & self.harm.complete(rows)
+        due = seen & (exhausted | (least >= needed))
         shown = due.copy()
         for metric in self.metrics:
             shown[due] &= self._is_bounded(rows[due], metric)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_mlops.rollout.fixed_horizon import is_high
 from airflow_mlops.rollout.group import is_due
 from airflow_mlops.rollout.metric import Metric, metrics_of
-from airflow_mlops.rollout.spec import RolloutSpec
+from airflow_mlops.rollout.spec import MannWhitneyCheck, RolloutSpec
 from airflow_mlops.stats.e_value import ALTERNATIVES, WEIGHTS
 from airflow_mlops.stats.group_sequential import NOBODY_YET, chances, follow, spent
 
@@ -35,9 +36,15 @@ class CohortHarm(Protocol):
         """Whether more than chance is shown, per rollout, by the metric at this position."""
         ...
 
+    def complete(self, rows: Any) -> Any:
+        """Whether a step may end, per rollout."""
+        ...
+
 
 def harm_of(spec: RolloutSpec, runs: int) -> CohortHarm:
     """Return the evidence that a spec asks for."""
+    if spec.fixed_horizon is not None:
+        return RankHarm(spec, spec.fixed_horizon, runs)
     return AlwaysValidHarm(spec, runs) if spec.max_samples is None else GroupHarm(spec, runs)
 
 
@@ -82,6 +89,12 @@ class AlwaysValidHarm:
         values = np.logaddexp.reduce(self._logs[metric][rows] + np.log(WEIGHTS), axis=1)
         return values >= self._needed
 
+    def complete(self, rows: Any) -> Any:
+        """Hold no step up."""
+        import numpy as np
+
+        return np.ones(len(rows), bool)
+
 
 class GroupHarm:
     """Group-sequential tests, as in :mod:`airflow_mlops.rollout.group`, followed rollout by rollout at each test."""
@@ -122,6 +135,12 @@ class GroupHarm:
         """Whether a test rejected so far, per rollout, by the metric at this position."""
         return self._reached[metric][rows]
 
+    def complete(self, rows: Any) -> Any:
+        """Hold no step up."""
+        import numpy as np
+
+        return np.ones(len(rows), bool)
+
     def _window(self, row: int, cohort: Cohort, fraction: float | None) -> None:
         import numpy as np
 
@@ -138,3 +157,43 @@ class GroupHarm:
             self._failures[position, row] += canary[failed]
             if bound is not None and bound.reached(int(self._failures[position, row]), canary[failed]):
                 self._reached[position, row] = True
+
+
+class RankHarm:
+    """Ranks over a fixed number of looks, as in :mod:`airflow_mlops.rollout.fixed_horizon`."""
+
+    def __init__(self, spec: RolloutSpec, check: MannWhitneyCheck, runs: int) -> None:
+        import numpy as np
+
+        self._metrics = metrics_of(spec)
+        self._check = check
+        self._points = np.zeros((len(self._metrics), runs, check.looks, 2))
+        self._seen = np.zeros((len(self._metrics), runs), int)
+        self._high = np.zeros((len(self._metrics), runs), bool)
+
+    def add(self, rows: Any, cohort: Cohort, canary: Any, baseline: Any) -> None:  # noqa: ARG002 - the port's
+        """Add a pair of rates, and compare where there are enough."""
+        for position, metric in enumerate(self._metrics):
+            failed, tried = columns_of(metric)
+            seen = self._seen[position]
+            here = (canary[:, tried] > 0) & (baseline[:, tried] > 0) & (seen[rows] < self._check.looks)
+            some = rows[here]
+            for arm, counts in enumerate((canary[here], baseline[here])):
+                self._points[position, some, seen[some], arm] = counts[:, failed] / counts[:, tried]
+            seen[some] += 1
+            for row in some[seen[some] == self._check.looks].tolist():
+                points = tuple(map(tuple, self._points[position, row].tolist()))
+                self._high[position, row] = is_high(self._check, points)
+
+    def close_step(self, rows: Any, cohort: Cohort) -> None:  # noqa: ARG002 - the port's
+        """Begin again."""
+        self._seen[:, rows] = 0
+        self._high[:, rows] = False
+
+    def shown(self, rows: Any, metric: int) -> Any:
+        """Whether the ranks say that it is worse, per rollout, by the metric at this position."""
+        return self._high[metric][rows]
+
+    def complete(self, rows: Any) -> Any:
+        """Whether all looks were seen, per rollout."""
+        return (self._seen[:, rows] >= self._check.looks).all(axis=0)

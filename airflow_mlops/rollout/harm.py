@@ -11,9 +11,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_mlops.rollout.fixed_horizon import is_high, shift_of
 from airflow_mlops.rollout.group import FRACTIONS, GroupTest
 from airflow_mlops.rollout.metric import Metric, metrics_of
 from airflow_mlops.rollout.observation import Counts
+from airflow_mlops.rollout.spec import MannWhitneyCheck
 from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.stats.e_value import add, e_value, log_e_value, log_likelihood_ratios
 from airflow_mlops.stats.newcombe import newcombe_interval
@@ -59,9 +61,7 @@ def _judge(state: RolloutState, metric: Metric) -> CheckResult:
     if trials and base_trials:
         increase = failures / trials - base_failures / base_trials
         low, high = newcombe_interval(failures, trials, base_failures, base_trials, _SHOWN_CONFIDENCE)
-    beyond_chance, value, needed, evidence, details = (
-        _by_e_value(state, metric) if state.spec.max_samples is None else _by_group(state, metric)
-    )
+    beyond_chance, value, needed, evidence, details = _evidence(state, metric)
     harmful = beyond_chance and increase > metric.max_increase
     numbers = (
         f"{failures} of {trials} requests {metric.noun} at {state.candidate}, "
@@ -92,8 +92,14 @@ def _judge(state: RolloutState, metric: Metric) -> CheckResult:
 _Evidence = tuple[bool, float | None, float | None, tuple[str, str], dict[str, Any]]
 
 
-def _by_e_value(state: RolloutState, metric: Metric) -> _Evidence:
+def _evidence(state: RolloutState, metric: Metric) -> _Evidence:
     """Return whether it is beyond chance, the evidence and what is needed, in words for yes and no, and details."""
+    if state.spec.fixed_horizon is not None:
+        return _by_ranks(state, metric, state.spec.fixed_horizon)
+    return _by_e_value(state, metric) if state.spec.max_samples is None else _by_group(state, metric)
+
+
+def _by_e_value(state: RolloutState, metric: Metric) -> _Evidence:
     needed = len(metrics_of(state.spec)) / state.spec.alpha
     ratios = state.harm.get(metric.name)
     value = 1.0 if ratios is None else e_value(ratios)
@@ -147,3 +153,16 @@ def _by_group(state: RolloutState, metric: Metric) -> _Evidence:
     }
     bound = None if test.bound is None else float(test.bound.count)
     return test.reached, float(failed), bound, (yes, f"{seen}; {then}"), details
+
+
+def _by_ranks(state: RolloutState, metric: Metric, check: MannWhitneyCheck) -> _Evidence:
+    points = state.points.get(metric.name, ())
+    missing = check.looks - len(points)
+    if missing > 0:
+        words = f"{len(points)} of {check.looks} looks were seen; ranks are compared then"
+        return False, None, None, ("", words), {"looks_missing": missing}
+    shift = shift_of(points, check.confidence)
+    bound = check.tolerance * abs(shift.estimate)
+    words = f"over {check.looks} looks its rate lies {shift.estimate:+.3%} from the other's, at least {shift.low:+.3%}"
+    details = {"looks_missing": 0, "shift": shift.estimate, "shift_high": shift.high}
+    return is_high(check, points), shift.low, bound, (words, words), details

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["LATENCY_EDGES_MS", "CanaryStep", "ErrorRateCheck", "LatencyCheck", "RolloutSpec"]
+__all__ = ["LATENCY_EDGES_MS", "CanaryStep", "ErrorRateCheck", "LatencyCheck", "MannWhitneyCheck", "RolloutSpec"]
 
 # The edges at which proxies count durations; between them nobody can say how many requests were slower.
 LATENCY_EDGES_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000)
@@ -90,6 +90,31 @@ def _check_bounds(owner: str, max_increase: float, harm_ratio: float) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MannWhitneyCheck:
+    """Harm by ranks, once per step, compatible with Kayenta.
+
+    :param looks: looks with requests at both models that a step compares; Kayenta's documentation wants 50 or more
+    :param confidence: coverage of the interval of the shift
+    :param tolerance: share of the shift's estimate that the interval's lower end has to exceed
+    :param critical_ratio: the candidate's mean rate has to be above this multiple of the stable model's
+    """
+
+    looks: int = 60
+    confidence: float = 0.98
+    tolerance: float = 0.25
+    critical_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse horizons that show nothing, or cost more than they show."""
+        _require(10 <= self.looks <= 300, "MannWhitneyCheck.looks", self.looks, "10 to 300 looks")
+        _require(
+            0.5 < self.confidence < 1, "MannWhitneyCheck.confidence", self.confidence, "a number above 0.5 and below 1"
+        )
+        _require(0 <= self.tolerance < 1, "MannWhitneyCheck.tolerance", self.tolerance, "a number from 0 to below 1")
+        _require(self.critical_ratio >= 1, "MannWhitneyCheck.critical_ratio", self.critical_ratio, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RolloutSpec:
     """How a candidate takes over.
 
@@ -103,6 +128,7 @@ class RolloutSpec:
     :param max_unknown_seconds: how long the candidate may keep its traffic while nothing is known about it
     :param max_samples: requests that the candidate answers over the whole rollout at most; a rollout that has not
         proven enough by then goes back. Knowing the end makes the test of harm find more; None tests without an end
+    :param fixed_horizon: tests harm by ranks, once per step, as Kayenta does, in place of the tests that hold ``alpha``
     """
 
     steps: tuple[CanaryStep, ...]
@@ -114,6 +140,7 @@ class RolloutSpec:
     step_timeout_seconds: float = 300.0
     max_unknown_seconds: float = 60.0
     max_samples: int | None = None
+    fixed_horizon: MannWhitneyCheck | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would never decide or never be judged."""
@@ -148,4 +175,16 @@ class RolloutSpec:
             "RolloutSpec.max_samples",
             self.max_samples,
             f"at least the min_requests of all steps together, which are {fewest}",
+        )
+        if self.fixed_horizon is None:
+            return
+        _require(
+            self.max_samples is None, "RolloutSpec.fixed_horizon", self.fixed_horizon, "nothing beside max_samples"
+        )
+        needed = (self.fixed_horizon.looks + 1) * self.look_seconds
+        _require(
+            self.step_timeout_seconds > needed,
+            "RolloutSpec.step_timeout_seconds",
+            self.step_timeout_seconds,
+            f"more than the looks of fixed_horizon take, which is {needed:g}",
         )

@@ -53,6 +53,7 @@ class RolloutState:
     :param baseline: what the stable model did in this step
     :param harm: per metric, the log-likelihood ratio of each alternative over all steps
     :param group: how far the group-sequential tests of harm have come, for a spec with ``max_samples``
+    :param points: per metric, the rates of both arms at each look of this step, for a spec with ``fixed_horizon``
     :param proof_looks: how often a proof was tried in this step
     :param unknown_since: since when nothing is known about the candidate, None when something is
     :param checks: the last judgement
@@ -73,6 +74,7 @@ class RolloutState:
     baseline: Counts = field(default_factory=Counts)
     harm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     group: GroupProgress = field(default_factory=GroupProgress)
+    points: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     proof_looks: int = 0
     unknown_since: float | None = None
     checks: tuple[CheckResult, ...] = ()

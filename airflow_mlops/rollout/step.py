@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from airflow_mlops.rollout.fixed_horizon import add_points, is_complete
 from airflow_mlops.rollout.group import close_step, look_at_group
 from airflow_mlops.rollout.harm import accumulate_harm, judge_harm
 from airflow_mlops.rollout.observation import ArmCounters, Counts, Observation, began_again, since
@@ -151,6 +152,7 @@ def _counted(state: RolloutState, canary: Counts, baseline: Counts) -> RolloutSt
         baseline=base_total,
         harm=accumulate_harm(state, canary, baseline),
         group=look_at_group(state.spec, state.group, total, base_total),
+        points=add_points(state.spec, state.points, canary, baseline),
     )
 
 
@@ -158,7 +160,8 @@ def _prove(state: RolloutState, rules: CanaryStep, now: float) -> tuple[RolloutS
     """Go on when enough is shown, give up when it took too long, else hold."""
     elapsed = 0.0 if state.step_since is None else now - state.step_since
     exhausted = _is_exhausted(state)
-    if elapsed >= rules.min_seconds and (exhausted or proof_is_due(state, rules)):
+    seen = elapsed >= rules.min_seconds and is_complete(state.spec, state.points)
+    if seen and (exhausted or proof_is_due(state, rules)):
         proof = judge_proof(state, rules)
         others = [check for check in state.checks if not check.name.endswith(".proof")]
         state = replace(state, checks=(*others, *proof))
@@ -218,6 +221,7 @@ def _advance(state: RolloutState, now: float, shown: str) -> tuple[RolloutState,
         step_since=None,
         last={},
         group=close_step(state.spec, state.group, state.canary, state.baseline),
+        points={},
         canary=Counts(),
         baseline=Counts(),
         proof_looks=0,

@@ -38,6 +38,7 @@ class Scenario:
 
     :param requests: of the candidate, per look on average
     :param stable_times: how many times as many the stable model gets
+    :param own_waves: each model's error rate has its own waves, which no rule here can tell from harm
     """
 
     name: str
@@ -48,6 +49,7 @@ class Scenario:
     error_variation: float = 0.0
     burstiness: float = 0.0
     autocorrelation: float = 0.0
+    own_waves: bool = False
 
     @property
     def equal(self) -> bool:
@@ -63,6 +65,7 @@ SCENARIOS = (
     Scenario("A/A, 100 looks, 50 : 450", looks=100, requests=50, stable_times=9),
     Scenario("A/A, waves", **WAVES),
     Scenario("A/A, bursts", **BURSTS),
+    Scenario("A/A, own waves", own_waves=True, error_variation=0.2, autocorrelation=0.8),
     Scenario("+30 %", error_rate=0.013),
     Scenario("+50 %", error_rate=0.015),
     Scenario("+50 %, waves", error_rate=0.015, **WAVES),
@@ -93,9 +96,14 @@ def draw(scenario: Scenario, runs: int, seed: int) -> Draws:
     requests = np.full((runs, scenario.looks), scenario.requests)
     if scenario.burstiness:
         requests = random.multinomial(scenario.requests * scenario.looks, more / more.sum(axis=1, keepdims=True))
+    other = worse
+    if scenario.own_waves:
+        again = Waves(traffic, runs, random)
+        other = np.stack([again.advance()[1] for _ in range(scenario.looks)], axis=1)
     arms = []
-    for many, rate in ((requests, scenario.error_rate), (requests * scenario.stable_times, STABLE)):
-        arms += [many, random.binomial(many, np.minimum(1.0, rate * worse))]
+    canary, stable = scenario.error_rate * worse, STABLE * other
+    for many, rate in ((requests, canary), (requests * scenario.stable_times, stable)):
+        arms += [many, random.binomial(many, np.minimum(1.0, rate))]
     return arms[0], arms[1], arms[2], arms[3]
 
 
@@ -256,7 +264,7 @@ def measure(runs: int = 4000, seed: int = 20130101) -> list[str]:
         f"{runs} rollouts per cell, seed {seed}, {took:.0f} s; stable model 1 % errors, 20 looks at 500 requests of "
         f"each arm unless said otherwise (50 : 450 are those of candidate and stable model), alpha {ALPHA:.0%}; after "
         "the dot the look at which half had gone back. Waves: both models' error rates vary by half, autocorrelation "
-        "0.8; bursts: the traffic varies by its mean, autocorrelation 0.8."
+        "0.8; own waves: each model's by a fifth; bursts: the traffic varies by its mean, autocorrelation 0.8."
     )
     return [*rows, "", said]
 

@@ -9,7 +9,7 @@ import pytest
 from airflow_mlops.rollout.cohort import CAUSES, Cohort
 from airflow_mlops.rollout.cohort_harm import COLUMNS
 from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteView
-from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, LatencyCheck, RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, LatencyCheck, MannWhitneyCheck, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights
 from airflow_mlops.rollout.step import step
 
@@ -30,6 +30,7 @@ SPECS = {
         "latency": LatencyCheck(slow_ms=250, max_increase=0.1, harm_ratio=1.2),
         "max_samples": 1500,
     },
+    "ranks": {"error_rate": ErrorRateCheck(max_increase=0.04), "fixed_horizon": MannWhitneyCheck(looks=12)},
     "strict": {"error_rate": ErrorRateCheck(max_increase=0.001), "alpha": 0.2},
 }
 

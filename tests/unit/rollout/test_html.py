@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from airflow_mlops.rollout.html import render_html
 from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteView
-from airflow_mlops.rollout.spec import CanaryStep, LatencyCheck, RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep, LatencyCheck, MannWhitneyCheck, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights
 from airflow_mlops.rollout.step import step
 
@@ -48,3 +48,16 @@ def test_a_rollout_under_way_and_a_first_release_have_a_page_too() -> None:
 def test_names_are_escaped() -> None:
     state = begin(spec=SPEC, model_name="m", candidate="m-v2", stable=None, now=0.0)
     assert "<b>m" not in render_html(replace(state, model_name="<b>m"), evidence_uri="")
+
+
+def test_the_rules_are_those_of_the_spec() -> None:
+    page = render_html(
+        begin(spec=replace(SPEC, max_samples=5000), model_name="m", candidate="m-v2", stable="m-v1", now=0.0),
+        evidence_uri="",
+    )
+    assert "5,000 requests at the candidate" in page
+    assert "chance of at most 5.0%" in page
+    ranks = replace(SPEC, fixed_horizon=MannWhitneyCheck(looks=50))
+    page = render_html(begin(spec=ranks, model_name="m", candidate="m-v2", stable="m-v1", now=0.0), evidence_uri="")
+    assert "by ranks, once per step after 50 looks" in page
+    assert "chance of at most" not in page
