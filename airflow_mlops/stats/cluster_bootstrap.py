@@ -31,9 +31,21 @@ from typing import Any
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.interval import Interval, t_quantile
 
-__all__ = ["GROUPS_AT_MOST", "RESAMPLES", "cluster_bootstrap", "gathered", "resample", "resampling_weights"]
+__all__ = [
+    "GROUPS_AT_LEAST",
+    "GROUPS_AT_MOST",
+    "RESAMPLES",
+    "cluster_bootstrap",
+    "gathered",
+    "resample",
+    "resampling_weights",
+]
 
 RESAMPLES = 1999
+
+#: An interval made of resamples ends inside what the groups hold, so it covers too seldom where they are few: at 95 %,
+#: ten groups miss a normal mean in 6 % of all cases, and five in 13 %.
+GROUPS_AT_LEAST = 10
 
 #: More groups are gathered into so many at random: their spread is as good an estimate, and memory stays small.
 GROUPS_AT_MOST = 1000
@@ -64,14 +76,16 @@ def cluster_bootstrap(
     :param smooth: False for statistics that jump, such as quantiles
     :param resamples: how many
     :param seed: the same seed gives the same interval
-    :raises SpecificationError: with fewer than two groups, or if the number does not exist in many resamples
+    :raises SpecificationError: with fewer than ten groups (more for confidences beyond 99 %), or if the number does not
+        exist in many resamples
     """
     import numpy as np
 
     groups = np.asarray(sums, dtype="float64")
     count = len(groups)
-    if count < 2:
-        raise SpecificationError("clusters", count, "at least two groups")
+    least = max(GROUPS_AT_LEAST, 3 + math.ceil(-math.log2(1 - confidence)))
+    if count < least:
+        raise SpecificationError("clusters", count, f"at least {least} groups (days), so that they can be resampled")
     value = float(_of(statistic, groups.sum(axis=0, keepdims=True))[0])
     if not math.isfinite(value):
         raise SpecificationError("sums", value, "rows for which the number exists")

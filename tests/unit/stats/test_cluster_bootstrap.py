@@ -53,8 +53,8 @@ def test_a_proportion_gets_about_the_score_interval(successes):
 
 
 def test_few_groups_widen_the_interval_as_students_distribution_does():
-    values = np.random.default_rng(4).normal(size=8)
-    expected, found = cluster_mean(values, range(8)), cluster_bootstrap(by_group(values, np.arange(8), 8), mean)
+    values = np.random.default_rng(4).normal(size=10)
+    expected, found = cluster_mean(values, range(10)), cluster_bootstrap(by_group(values, np.arange(10), 10), mean)
     assert found.high - found.low == pytest.approx(expected.high - expected.low, rel=0.25)
 
 
@@ -104,11 +104,18 @@ def test_many_groups_are_gathered_evenly_and_tell_as_much():
 @pytest.mark.parametrize(
     ("sums", "message"),
     [
-        ([[1.0, 1.0]], "clusters: 1 is not accepted; expected at least two groups"),
-        ([[0.0, 1.0], [0.0, 2.0]], "rows for which the number exists"),
-        ([[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], "of the resamples' is not accepted; expected more groups"),
+        ([[1.0, 1.0]] * 9, "clusters: 9 is not accepted; expected at least 10 groups"),
+        ([[0.0, 1.0]] * 10, "rows for which the number exists"),
+        ([[1.0, 1.0]] + [[0.0, 0.0]] * 11, "of the resamples' is not accepted; expected more groups"),
     ],
 )
 def test_what_cannot_be_resampled_is_named(sums, message):
     with pytest.raises(SpecificationError, match=message):
         cluster_bootstrap(np.array(sums), mean)
+
+
+def test_a_higher_confidence_asks_for_more_groups():
+    sums = by_group(np.random.default_rng(9).normal(size=12), np.arange(12), 12)
+    assert cluster_bootstrap(sums, mean, confidence=0.99).low < 0
+    with pytest.raises(SpecificationError, match=r"clusters: 12 .* at least 13 groups"):
+        cluster_bootstrap(sums, mean, confidence=0.999)
