@@ -43,9 +43,10 @@ def open_table(
 def sqlalchemy_url(conn_id: str) -> URL:
     """Return SQLAlchemy's URL of a connection.
 
-    Where the provider of the connection's type is installed, its hook says it. Else it is made of the connection:
-    host (of SQLite, the file), port, login, password and schema (the database); the extra ``sqlalchemy_scheme`` names
-    dialect and driver, as in ``postgresql+pg8000``; all other extras become parameters of the URL.
+    Where the provider of the connection's type is installed, its hook says it, and which extras count. Else it is
+    made of the connection: host (of SQLite, the file), port, login, password and schema (the database); all extras
+    become parameters of the URL. The extra ``sqlalchemy_scheme`` names dialect and driver, as in
+    ``postgresql+pg8000``.
 
     :raises SpecificationError: if there is no such connection
     :raises PermanentAdapterError: if SQLAlchemy is not installed
@@ -60,7 +61,8 @@ def sqlalchemy_url(conn_id: str) -> URL:
     url = _from_hook(connection)
     if url is None:
         return _from_fields(connection, scheme)
-    url = url.set(drivername=scheme) if scheme else url
+    if scheme or "+" not in url.drivername:
+        url = url.set(drivername=scheme or _with_driver(url.drivername))
     # What Airflow wants of a connection is no parameter of the database.
     return url.difference_update_query([_SCHEME, "__extra__"])
 

@@ -38,7 +38,7 @@ def render_html(report: ValidationReport, *, checked_at: str, quarantine: Mappin
         headline=_HEADLINES[report.verdict],
         summary=summarise(report),
         broken=[_row(result) for result in report.broken],
-        kept=[_row(result) for result in report.results if result.passed],
+        kept=[_row(result) for result in report.results if result.passed and result.shows_something],
         lacking=[check.reason for check in report.checks if check.reason not in known],
         checked_at=checked_at,
         quarantine=quarantine if quarantine and quarantine["bad_rows"] else None,
@@ -59,7 +59,7 @@ def _row(result: RuleResult) -> dict[str, Any]:
         "examples": result.examples,
         "first_rows": ", ".join(map(str, result.first_rows)),
         "observed": result.observed,
-        "error": result.error,
+        "error": result.reason if result.rows == 0 else result.error,
     }
 
 

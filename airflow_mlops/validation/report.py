@@ -82,13 +82,22 @@ class RuleResult:
         """What this result means for the dataset."""
         if self.passed is None:
             return Verdict.ERROR
+        if self.rows == 0:
+            return Verdict.WARN
         return Verdict.PASS if self.passed else _FAILED[self.rule.severity]
+
+    @property
+    def shows_something(self) -> bool:
+        """Whether the rule was evaluated, and on more than no rows; a condition may leave it none."""
+        return self.passed is not None and self.rows != 0
 
     @property
     def reason(self) -> str:
         """One sentence with the numbers, without any value of a row."""
         if self.passed is None:
             return f"{self.rule.label}: could not be evaluated: {without_values(str(self.error), self.rule)}"
+        if self.rows == 0:
+            return f"{self.rule.label}: the rule's condition selects no row, so nothing was shown"
         if self.passed:
             return f"{self.rule.label}: kept{self._numbers()}"
         return f"{self.rule.label}: broken{self._numbers()}"
@@ -122,7 +131,7 @@ class ValidationReport:
     @property
     def broken(self) -> tuple[RuleResult, ...]:
         """Results that are not a plain pass, the worst first."""
-        found = [result for result in self.results if not result.passed]
+        found = [result for result in self.results if not (result.passed and result.shows_something)]
         return tuple(sorted(found, key=lambda result: -result.verdict.severity))
 
     @property
@@ -144,7 +153,7 @@ def judge(suite: SuiteSpec, dataset: DatasetRef | TableRef, results: Sequence[Ru
     checks = [_check(result) for result in results]
     if dataset.rows == 0:
         checks.append(_lacking("dataset.rows", "the dataset has no rows, so nothing was shown about it"))
-    evaluated = sum(result.passed is not None for result in results)
+    evaluated = sum(result.shows_something for result in results)
     if not evaluated:
         checks.append(_lacking("suite.evaluated", f"none of the {len(suite.rules)} declared rules was evaluated"))
     unanswered = [rule for rule in suite.rules if all(result.rule != rule for result in results)]
@@ -180,7 +189,7 @@ def summarise(report: ValidationReport) -> dict[str, int]:
     results = report.results
     return {
         "rules": len(report.suite.rules),
-        "evaluated": sum(result.passed is not None for result in results),
+        "evaluated": sum(result.shows_something for result in results),
         "kept": sum(result.passed is True for result in results),
         "broken": sum(result.passed is False for result in results),
         "errors": sum(result.verdict is Verdict.ERROR for result in results),

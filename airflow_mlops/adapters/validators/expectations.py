@@ -48,7 +48,7 @@ def quiet_library() -> Iterator[None]:
         loggers = [logging.getLogger(name) for name in {_LIBRARY, *names}]
         levels = [logger.level for logger in loggers]
         for logger in loggers:
-            logger.setLevel(max(logger.level, logging.ERROR))
+            logger.setLevel(max(logger.level, logging.WARNING))
         try:
             yield
         finally:

@@ -81,7 +81,8 @@ class GreatExpectationsSqlBackend:
 
         with quiet_library():
             results = evaluate(suite, load, example_rows=example_rows)
-        after = self._rows.count()
+            # The library listens to the engine from now on, and talks about each connection.
+            after = self._rows.count()
         if after != facts.rows:
             raise TransientAdapterError(
                 f"connection {self._rows.connection!r}: there were {facts.rows:,} rows before the check and {after:,} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 
@@ -205,6 +206,40 @@ def test_wrong_arguments_fail_with_their_reason(validate, capsys, arguments, mes
 
     assert run.states["validate"] == "failed"
     assert message in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("backend", ["great_expectations", "pandera"])
+def test_a_partitioned_folder_in_an_object_store_is_one_dataset(run_dag, monkeypatch, backend):
+    attach("memory", fs=MemoryFileSystem())
+    root = f"memory://bucket-{uuid.uuid4().hex}"
+    monkeypatch.setenv("AIRFLOW__MLOPS__ARTIFACT_ROOT", f"{root}/root")
+    store = ArtifactStore(root)
+    for part in range(2):
+        file = io.BytesIO()
+        flights().iloc[part * 100 : part * 100 + 100].to_parquet(file)
+        store.write_bytes(file.getvalue(), "data", f"day={part}", "part.parquet")
+    with DAG("partitions", schedule=None) as dag:
+        taken = SnapshotDatasetOperator(task_id="snapshot", uri=f"{root}/data")
+        ValidateDataOperator(task_id="validate", dataset=taken.output, suite=SUITE, backend=backend)
+
+    run = run_dag(dag)
+
+    found = run.xcom("validate")
+    assert (run.state, found["verdict"], found["summary"]["rows"]) == ("success", "pass", 200)
+    assert found["dataset"]["uri"] == f"{root}/data"
+    assert list(found["dataset"]["columns"]) == ["flight_id", "dep_delay", "temp"]
+
+
+def test_a_condition_that_selects_no_row_is_no_quiet_pass(validate, capsys):
+    condition = {"row_condition": 'col("temp") > 1000', "condition_parser": "great_expectations"}
+    rule = {"type": "expect_column_values_to_be_unique", "kwargs": {"column": "flight_id"} | condition}
+
+    alone = validate(flights(), suite={"name": "flights", "rules": [rule]})
+    among = validate(flights(), suite={"name": "flights", "rules": [*RULES, rule]})
+
+    assert (alone.states["validate"], alone.xcom("validate")["verdict"]) == ("failed", "error")
+    assert (among.states["validate"], among.xcom("validate")["verdict"]) == ("success", "warn")
+    assert "flight_id: values to be unique: the rule's condition selects no row" in "".join(capsys.readouterr())
 
 
 def test_a_suite_file_may_lie_beside_the_dag(validate, tmp_path):

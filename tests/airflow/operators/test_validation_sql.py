@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 
 import pytest
@@ -85,6 +86,14 @@ def test_broken_rows_are_counted_and_shown_in_the_report_only(validate, artifact
     assert re.search("98765.0 . 2</li>", page)
     assert "<dt>Table</dt><dd><code>flights</code></dd>" in page
     assert "98765" not in said + json.dumps(found)
+
+
+def test_the_library_stays_out_of_the_log(validate, caplog):
+    caplog.set_level(logging.DEBUG)
+
+    validate()
+
+    assert [one for one in caplog.records if one.name.startswith("great_expectations")] == []
 
 
 def test_no_statement_fetches_more_than_counts_and_a_few_values(validate):

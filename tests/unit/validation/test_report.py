@@ -129,3 +129,13 @@ def test_a_measured_value_of_a_row_is_no_part_of_the_reason():
 
     assert mean.reason.endswith("broken; observed 4.5")
     assert "99999" not in most.reason
+
+
+def test_a_rule_whose_condition_selects_no_row_warns_and_shows_nothing():
+    vacuous = RuleResult(rule=BOUND, passed=True, rows=0, unexpected_count=0)
+
+    assert vacuous.verdict is Verdict.WARN
+    assert "selects no row" in vacuous.reason
+    assert report(result(KEPT), vacuous).verdict is Verdict.WARN
+    assert report(vacuous).verdict is Verdict.ERROR
+    assert summarise(report(vacuous))["evaluated"] == 0
