@@ -9,7 +9,7 @@ import pytest
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.evaluation.evaluate import build_report
 from airflow_mlops.evaluation.gate import judge
-from airflow_mlops.evaluation.metrics import METRICS, Scored, compare, measure, metrics_of
+from airflow_mlops.evaluation.metrics import Scored, compare, measure, metrics_of
 from airflow_mlops.evaluation.policy import parse_policy
 from airflow_mlops.evaluation.report import EvaluationReport, parse_report
 from airflow_mlops.evaluation.spec import EvaluationSpec
