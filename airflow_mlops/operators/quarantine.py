@@ -37,7 +37,7 @@ def set_aside(
     :return: the two parts, or why there are none
     :raises ContractError: if rows were lost, doubled, or are not those that were counted as broken
     """
-    dataset = report.dataset
+    dataset = _in_files(report)
     path = store.localize(dataset)
     broken = backend.broken_rows(path, report.suite, positions, format=dataset.format)
     if set(broken) != set(positions):
@@ -84,8 +84,14 @@ def _write(
     if local_path(uri) == folder.resolve():
         raise SpecificationError("[mlops] artifact_root", store.uri(), "another folder than that of temporary files")
     name = path.name if path.is_file() else None
-    good, aside = (_reference(store, report.dataset, f"{uri}/{part}", name) for part in ("good", "bad"))
+    good, aside = (_reference(store, _in_files(report), f"{uri}/{part}", name) for part in ("good", "bad"))
     return good, aside
+
+
+def _in_files(report: ValidationReport) -> DatasetRef:
+    if not isinstance(report.dataset, DatasetRef):
+        raise SpecificationError("on_fail", "quarantine", "rows in files: rows of a table cannot be set aside")
+    return report.dataset
 
 
 def _reference(store: ArtifactStore, source: DatasetRef, uri: str, name: str | None) -> DatasetRef:
