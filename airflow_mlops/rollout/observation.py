@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.rollout.routing import Mirror, Sticky
 
 __all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "began_again", "since"]
 
@@ -20,6 +21,8 @@ class RouteView:
     :param targets: target to TCP port, also those without weight
     :param foreign_edits: what somebody else changed, one sentence each
     :param applied: whether what the proxy reads is what this route says
+    :param mirror: where copies of the requests go, None when none are made
+    :param sticky: what keeps a caller at one target, None when nothing does
     """
 
     route: str
@@ -28,6 +31,8 @@ class RouteView:
     targets: Mapping[str, int] = field(default_factory=dict)
     foreign_edits: tuple[str, ...] = ()
     applied: bool = True
+    mirror: Mirror | None = None
+    sticky: Sticky | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

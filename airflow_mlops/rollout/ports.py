@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
+from airflow_mlops.rollout.routing import Sticky
 from airflow_mlops.rollout.serving import ServerSpec, ServerStatus
 from airflow_mlops.rollout.state import RolloutState
 
-__all__ = ["ArmCounters", "Lease", "RolloutStore", "RouteView", "Router", "ServerFleet", "TrafficMetrics"]
+__all__ = [
+    "ArmCounters",
+    "Lease",
+    "MirrorRouter",
+    "RolloutStore",
+    "RouteView",
+    "Router",
+    "ServerFleet",
+    "StickyRouter",
+    "TrafficMetrics",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,48 @@ class Router(Protocol):
         """Forget a target.
 
         :raises PermanentAdapterError: when it still has weight
+        """
+        ...
+
+
+@runtime_checkable
+class MirrorRouter(Router, Protocol):
+    """A router that can also copy requests; it has ``mirror`` among its capabilities.
+
+    A mirror lies beside the weights under which it was set: ``set_weights`` ends it, so that no rollback and no
+    promotion leaves one behind.
+    """
+
+    def set_mirror(
+        self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Copy this share of the requests to a target that has no weight, or to none; once or again.
+
+        The answers of the target reach nobody, and it can neither fail nor slow a request.
+
+        :param target: who gets the copies; None ends them
+        :param percent: 1 to 100; not looked at when ``target`` is None
+        :param expected_generation: the generation that the caller saw; None writes in any case, over foreign edits
+            too, which is for ending a mirror only
+        :raises StaleWriteError: when the token is older than the route's, or the generation is another
+        :raises PermanentAdapterError: when the target is not known, or has weight
+        """
+        ...
+
+
+@runtime_checkable
+class StickyRouter(Router, Protocol):
+    """A router that can also keep a caller at one target; it has ``sticky`` among its capabilities."""
+
+    def set_sticky(
+        self, route: str, sticky: Sticky | None, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Keep callers at one target by a key of theirs, or no longer; once or again.
+
+        While the weights stay, a key stays. When the weights of two targets change, keys move only from the target
+        that loses weight to the one that gains it.
+
+        :raises StaleWriteError: when the token is older than the route's, or the generation is another
         """
         ...
 
