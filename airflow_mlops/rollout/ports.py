@@ -150,6 +150,10 @@ class RolloutStore(Protocol):
         """Give the lease back; the state stays readable."""
         ...
 
+    def routes(self) -> Sequence[str]:
+        """Return the names of all routes that have or had a rollout, sorted."""
+        ...
+
 
 class TrafficMetrics(Protocol):
     """Counts what targets did."""

@@ -159,6 +159,10 @@ class MemoryRolloutStore:
             raise StaleWriteError(f"route {route!r}: the lease with token {token} has passed on")
         entry.lease = replace(entry.lease, holder="", expires_at=0.0)
 
+    def routes(self) -> list[str]:
+        """Return the names of all routes that have or had a rollout, sorted."""
+        return sorted(self.entries)
+
 
 @dataclass
 class MemoryMetrics:

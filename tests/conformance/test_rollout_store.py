@@ -115,3 +115,11 @@ def test_routes_have_their_own_leases(store: RolloutStore) -> None:
 def test_a_holder_has_a_name(store: RolloutStore) -> None:
     with pytest.raises(SpecificationError, match="holder"):
         store.acquire("m", "", lease_seconds=60)
+
+
+def test_it_names_every_route_that_has_or_had_a_rollout(store: RolloutStore) -> None:
+    assert list(store.routes()) == []
+    store.acquire("z", "a", lease_seconds=60)
+    lease = store.acquire("m", "a", lease_seconds=60)
+    store.release("m", token=lease.token)
+    assert list(store.routes()) == ["m", "z"]

@@ -111,6 +111,10 @@ class FileRolloutStore:
             if found.holder:
                 atomic_write_json(self._path(route), encode(replace(found, holder="", expires_at=0.0)))
 
+    def routes(self) -> list[str]:
+        """Return the names of all routes that have or had a rollout, sorted."""
+        return sorted(path.stem for path in self._folder.glob("*.json") if not path.name.startswith("."))
+
     def _held(self, route: str, token: int) -> _Document:
         found = self._load(route)
         if found is None or found.token != token or not found.holder:
