@@ -62,9 +62,11 @@ test-bare: setup ## Kernel and domains, where Airflow is not installed
 	$(BARE)/bin/python -c 'import importlib.util as u, sys; sys.exit(bool(u.find_spec("airflow")))'
 	PYTHONPATH=$(CURDIR) $(BARE)/bin/python -m pytest tests/unit/test_*.py $(DOMAINS:%=tests/unit/%) tests/unit/stats tests/properties
 
-test-system: setup ## Tests that need Docker, Kubernetes or a browser
-	@$(BIN)/python -m demo environment --envs $(BUILD)/envs
-	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) tests/system/run $(BIN)/python
+test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds of megabytes (Spark, SHAP)
+	@$(BIN)/python -m demo environment --envs $(BUILD)/envs --explanations
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt pyspark
+	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) MLOPS_EXPLAIN_PYTHON=$$(cat $(BUILD)/envs/explain-python) \
+		tests/system/run $(BIN)/python
 
 lint: setup ## Style, types and the direction of imports
 	$(BIN)/ruff check .

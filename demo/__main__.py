@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from airflow_mlops.local.environments import model_environment
+from airflow_mlops.local.environments import PYTHON_VARIABLE, find_requirements, model_environment
 from demo.faults import PLANS
 from demo.stack import CHECKOUT, Stack
 from demo.stories import Stories
@@ -32,11 +33,17 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=CHECKOUT / "build" / "demo", help="folder of all data")
     parser.add_argument("--port-base", type=int, help="first of a block of 100 ports")
     parser.add_argument("--envs", type=Path, default=CHECKOUT / "build" / "envs", help="folder of the environments")
+    parser.add_argument("--explanations", action="store_true", help="also one with SHAP, LIME and skore")
     parser.add_argument("--kill", action="append", choices=PLANS, help="only these plans of the story of kills")
     options = parser.parse_args()
     if options.story == "environment":
         python = model_environment(options.envs, progress=print)
         (options.envs / "model-python").write_text(f"{python}\n")
+        if options.explanations:
+            os.environ.pop(PYTHON_VARIABLE, None)  # it names an environment without these packages
+            more = CHECKOUT / "docker" / "trainer" / "explanations-requirements.txt"
+            python = model_environment(options.envs, requirements=[*find_requirements(), more], progress=print)
+            (options.envs / "explain-python").write_text(f"{python}\n")
         return 0
     stack = Stack(options.home, options.port_base)
     if options.story == "down":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -66,21 +65,3 @@ def test_a_candidate_is_explained_and_the_gate_judges_its_agreement(run_dag, com
 
     assert any("needs the package shap" in one and "explanations-requirements.txt" in one for one in messages)
     assert any("diagnostics: {'calibration': {}} is not accepted" in one for one in messages)
-
-
-def test_shap_explains_in_an_environment_of_its_own(run_dag, common, tmp_path):
-    python = os.environ.get("MLOPS_EXPLAIN_PYTHON")
-    if not python:
-        pytest.skip("MLOPS_EXPLAIN_PYTHON names no interpreter of an environment with shap")
-    with DAG(f"shap_{tmp_path.name}", schedule=None) as dag:
-        ExplainModelOperator(
-            task_id="explain",
-            explanations={"method": "shap", "rows": 300},
-            python=python,
-            environment={"PYTHONPATH": str(REPOSITORY)},
-            **common,
-        )
-    run = run_dag(dag)
-    assert run.states == {"explain": "success"}
-    page = Path(run.xcom("explain")["report_uri"].removeprefix("file://")).read_text()
-    assert "SHAP, TreeExplainer; 300 rows" in page
