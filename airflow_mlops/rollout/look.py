@@ -76,7 +76,7 @@ class Gateway:
         arms = [name for name in (state.candidate, state.stable) if name is not None]
         slow_ms = None if state.spec.latency is None else state.spec.latency.slow_ms
         try:
-            counters = dict(self.metrics.read(arms, slow_ms=slow_ms))
+            counters = dict(self.metrics.read(arms, slow_ms=slow_ms, tallies=state.spec.wanted_tallies()))
         except (AdapterError, ContractError) as error:
             problem = str(error)
         return Observation(route=view, counters=counters, problem=problem)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.rollout.routing import Mirror, Sticky
 
-__all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "began_again", "since"]
+__all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "Tally", "began_again", "since"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,24 @@ class RouteView:
     sticky: Sticky | None = None
 
 
+@dataclass(frozen=True)
+class Tally:
+    """Something else that is counted of a target, beside its requests.
+
+    :param total: what could be a hit: labelled predictions, predictions, users
+    :param hits: those of them that are: wrong ones, those at or above an edge, users with an error
+    """
+
+    total: int = 0
+    hits: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse tallies that cannot be."""
+        for name in ("total", "hits"):
+            if getattr(self, name) < 0:
+                raise SpecificationError(f"Tally.{name}", getattr(self, name), "0 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ArmCounters:
     """Cumulative counters of one target; they start again from zero when the proxy does.
@@ -46,6 +64,8 @@ class ArmCounters:
     :param at: when they were read, seconds since the epoch
     :param life: anything that is another after the counters began again, for example when their process started;
         empty if the source does not tell, then only a counter that fell shows it
+    :param tallies: what else was asked for, by name, cumulative like the others; see
+        :meth:`~airflow_mlops.rollout.spec.RolloutSpec.wanted_tallies`
     """
 
     requests: int
@@ -54,6 +74,7 @@ class ArmCounters:
     slow: int = 0
     at: float = 0.0
     life: str = ""
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse counters that contradict themselves."""
@@ -70,14 +91,26 @@ class Counts:
     errors: int = 0
     timed: int = 0
     slow: int = 0
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+
+    def tally(self, name: str) -> Tally:
+        """Return a tally by name; nothing was counted of one that is missing."""
+        return self.tallies.get(name, Tally())
 
     def __add__(self, other: Counts) -> Counts:
         """Add the counts of two spans that do not overlap."""
+        names = {**self.tallies, **other.tallies}
         return Counts(
             requests=self.requests + other.requests,
             errors=self.errors + other.errors,
             timed=self.timed + other.timed,
             slow=self.slow + other.slow,
+            tallies={
+                name: Tally(
+                    self.tally(name).total + other.tally(name).total, self.tally(name).hits + other.tally(name).hits
+                )
+                for name in names
+            },
         )
 
 
@@ -107,7 +140,14 @@ def began_again(before: ArmCounters, now: ArmCounters) -> bool:
 def since(before: ArmCounters, now: ArmCounters) -> Counts:
     """Return what happened between two readings.
 
-    Counters that began again show only what happened since then, all of it after the reading before.
+    Counters that began again show only what happened since then, all of it after the reading before. Tallies may come
+    from another source than the requests: one that is missing at either end, or fell, shows nothing of this span.
     """
     reset = began_again(before, now)
-    return Counts(**{name: getattr(now, name) - (0 if reset else getattr(before, name)) for name in _COUNTED})
+    counted = {name: getattr(now, name) - (0 if reset else getattr(before, name)) for name in _COUNTED}
+    tallies = {}
+    for name, tally in now.tallies.items():
+        earlier = before.tallies.get(name)
+        if earlier is not None and tally.total >= earlier.total and tally.hits >= earlier.hits:
+            tallies[name] = Tally(tally.total - earlier.total, tally.hits - earlier.hits)
+    return Counts(**counted, tallies=tallies)

@@ -158,8 +158,16 @@ class RolloutStore(Protocol):
 class TrafficMetrics(Protocol):
     """Counts what targets did."""
 
-    def read(self, targets: Sequence[str], *, slow_ms: int | None) -> Mapping[str, ArmCounters]:
-        """Return the counters of the targets; one that the proxy does not know is missing from the result."""
+    def read(
+        self, targets: Sequence[str], *, slow_ms: int | None, tallies: Sequence[str] = ()
+    ) -> Mapping[str, ArmCounters]:
+        """Return the counters of the targets; one that the proxy does not know is missing from the result.
+
+        :param slow_ms: the edge above which a request is slow; None counts none as slow
+        :param tallies: what else is wanted: ``labels`` (labelled predictions, wrong ones), ``predictions_above_0.5``
+            (predictions, those at or above 0.5), ``users`` (users, those with an error)
+        :raises SpecificationError: when a tally is wanted that this source cannot count
+        """
         ...
 
 

@@ -2,116 +2,75 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
-from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.rollout.checks import (
+    LABELS,
+    LATENCY_EDGES_MS,
+    USERS,
+    ErrorRateCheck,
+    LabelCheck,
+    LatencyCheck,
+    MannWhitneyCheck,
+    PredictionCheck,
+    require,
+    tally_above,
+)
 
-__all__ = ["LATENCY_EDGES_MS", "CanaryStep", "ErrorRateCheck", "LatencyCheck", "MannWhitneyCheck", "RolloutSpec"]
-
-# The edges at which proxies count durations; between them nobody can say how many requests were slower.
-LATENCY_EDGES_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000)
-
-
-def _require(holds: bool, field_name: str, value: Any, accepted: str) -> None:
-    if not holds:
-        raise SpecificationError(field_name, value, accepted)
+__all__ = [
+    "LATENCY_EDGES_MS",
+    "CanaryStep",
+    "ErrorRateCheck",
+    "LabelCheck",
+    "LatencyCheck",
+    "MannWhitneyCheck",
+    "PredictionCheck",
+    "RolloutSpec",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CanaryStep:
     """One share of traffic, and how much has to be seen at it.
 
-    :param weight_percent: share of requests that the candidate gets, 1 to 99
+    :param weight_percent: share of requests that the candidate gets, 1 to 99; 0 and 100 with ``blue_green`` only
     :param min_seconds: the step lasts at least this long
     :param min_requests: both models have answered at least this many before anything can be proven
+    :param approval: after its proof the step waits until somebody approves it; harm is looked for meanwhile
+    :param judge_labels: the step ends only with proof by labels, too. With most of the traffic at the candidate it is
+        a holdback: a few percent stay at the stable model for days, until labels decide
+    :param timeout_seconds: the step is rolled back when it is not over by then; None takes the rollout's
+        ``step_timeout_seconds``
     """
 
     weight_percent: int
     min_seconds: float = 60.0
     min_requests: int = 100
+    approval: bool = False
+    judge_labels: bool = False
+    timeout_seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse steps that cannot be judged."""
-        _require(
-            1 <= self.weight_percent <= 99,
-            "CanaryStep.weight_percent",
-            self.weight_percent,
-            "a whole number from 1 to 99; all traffic follows by itself after the last step",
+        require(0 <= self.weight_percent <= 100, "CanaryStep.weight_percent", self.weight_percent, _WEIGHTS)
+        require(self.min_seconds >= 0, "CanaryStep.min_seconds", self.min_seconds, "0 or more seconds")
+        require(self.min_requests >= 1, "CanaryStep.min_requests", self.min_requests, "at least 1 request")
+        require(
+            self.timeout_seconds is None or self.timeout_seconds > self.min_seconds,
+            "CanaryStep.timeout_seconds",
+            self.timeout_seconds,
+            f"more than min_seconds, which is {self.min_seconds:g}",
         )
-        _require(self.min_seconds >= 0, "CanaryStep.min_seconds", self.min_seconds, "0 or more seconds")
-        _require(self.min_requests >= 1, "CanaryStep.min_requests", self.min_requests, "at least 1 request")
+
+    @property
+    def is_holdback(self) -> bool:
+        """Whether the stable model keeps the smaller part only to be compared with by labels."""
+        return self.judge_labels and self.weight_percent > 50
 
 
-@dataclass(frozen=True, kw_only=True)
-class ErrorRateCheck:
-    """The candidate must not fail more often than the stable model.
-
-    :param max_increase: tolerated increase of the share of failed requests, absolute: 0.02 is two percentage points
-    :param harm_ratio: harm is shown against this multiple of the stable model's rate
-    """
-
-    max_increase: float = 0.02
-    harm_ratio: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse bounds that mean nothing."""
-        _check_bounds("ErrorRateCheck", self.max_increase, self.harm_ratio)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyCheck:
-    """The candidate must not be slow more often than the stable model.
-
-    :param slow_ms: requests that take longer are slow; one of the edges that the gateway measures at
-    :param max_increase: tolerated increase of the share of slow requests, absolute
-    :param harm_ratio: harm is shown against this multiple of the stable model's share; two by default, because a new
-        process is a little slower at first
-    """
-
-    slow_ms: int
-    max_increase: float = 0.05
-    harm_ratio: float = 2.0
-
-    def __post_init__(self) -> None:
-        """Refuse edges that nobody measures and bounds that mean nothing."""
-        _require(
-            self.slow_ms in LATENCY_EDGES_MS,
-            "LatencyCheck.slow_ms",
-            self.slow_ms,
-            "one of the edges that the gateway measures at: " + ", ".join(map(str, LATENCY_EDGES_MS)),
-        )
-        _check_bounds("LatencyCheck", self.max_increase, self.harm_ratio)
-
-
-def _check_bounds(owner: str, max_increase: float, harm_ratio: float) -> None:
-    _require(0 < max_increase < 1, f"{owner}.max_increase", max_increase, "a number above 0 and below 1")
-    _require(harm_ratio >= 1, f"{owner}.harm_ratio", harm_ratio, "1 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MannWhitneyCheck:
-    """Harm by ranks, once per step, compatible with Kayenta.
-
-    :param looks: looks with requests at both models that a step compares; Kayenta's documentation wants 50 or more
-    :param confidence: coverage of the interval of the shift
-    :param tolerance: share of the shift's estimate that the interval's lower end has to exceed
-    :param critical_ratio: the candidate's mean rate has to be above this multiple of the stable model's
-    """
-
-    looks: int = 60
-    confidence: float = 0.98
-    tolerance: float = 0.25
-    critical_ratio: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse horizons that show nothing, or cost more than they show."""
-        _require(10 <= self.looks <= 300, "MannWhitneyCheck.looks", self.looks, "10 to 300 looks")
-        _require(
-            0.5 < self.confidence < 1, "MannWhitneyCheck.confidence", self.confidence, "a number above 0.5 and below 1"
-        )
-        _require(0 <= self.tolerance < 1, "MannWhitneyCheck.tolerance", self.tolerance, "a number from 0 to below 1")
-        _require(self.critical_ratio >= 1, "MannWhitneyCheck.critical_ratio", self.critical_ratio, "1 or more")
+_WEIGHTS = "a whole number from 1 to 99; all traffic follows by itself after the last step"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +80,8 @@ class RolloutSpec:
     :param steps: shares of traffic, growing; all traffic follows after the last one
     :param error_rate: what is tolerated in failed requests
     :param latency: what is tolerated in slow requests; None leaves latency unjudged
+    :param labels: what is tolerated in wrong predictions, by labels that arrive late; None leaves them unjudged
+    :param predictions: by how much the distribution of predictions may differ; None leaves it unjudged
     :param alpha: chance that a candidate which is no worse is rolled back for harm, over the whole rollout
     :param confidence: one-sided confidence with which each step shows that the increase is tolerated
     :param look_seconds: time between two looks at the counters
@@ -129,11 +90,17 @@ class RolloutSpec:
     :param max_samples: requests that the candidate answers over the whole rollout at most; a rollout that has not
         proven enough by then goes back. Knowing the end makes the test of harm find more; None tests without an end
     :param fixed_horizon: tests harm by ranks, once per step, as Kayenta does, in place of the tests that hold ``alpha``
+    :param unit: what errors and the share of traffic are counted in. ``users`` is for traffic that sticks to a model
+        by user, where requests of one user are no independent evidence; the other checks count as before
+    :param strategy: ``blue_green`` measures the stable model alone, at a step of 0 %, then moves all traffic at once,
+        at a step of 100 %, and judges the candidate against what was measured before; the stable model stays ready
     """
 
     steps: tuple[CanaryStep, ...]
     error_rate: ErrorRateCheck = field(default_factory=ErrorRateCheck)
     latency: LatencyCheck | None = None
+    labels: LabelCheck | None = None
+    predictions: PredictionCheck | None = None
     alpha: float = 0.05
     confidence: float = 0.95
     look_seconds: float = 2.0
@@ -141,50 +108,112 @@ class RolloutSpec:
     max_unknown_seconds: float = 60.0
     max_samples: int | None = None
     fixed_horizon: MannWhitneyCheck | None = None
+    unit: Literal["requests", "users"] = "requests"
+    strategy: Literal["canary", "blue_green"] = "canary"
 
     def __post_init__(self) -> None:
         """Refuse what would never decide or never be judged."""
-        _require(bool(self.steps), "RolloutSpec.steps", self.steps, "at least one step")
-        weights = [step.weight_percent for step in self.steps]
-        for position in range(1, len(weights)):
-            _require(
-                weights[position] > weights[position - 1],
-                f"RolloutSpec.steps[{position}].weight_percent",
-                weights[position],
-                f"more than the step before it, which has {weights[position - 1]}",
-            )
-        _require(0 < self.alpha < 0.5, "RolloutSpec.alpha", self.alpha, "a number above 0 and below 0.5")
-        _require(0.5 < self.confidence < 1, "RolloutSpec.confidence", self.confidence, "a number above 0.5 and below 1")
-        _require(self.look_seconds > 0, "RolloutSpec.look_seconds", self.look_seconds, "more than 0 seconds")
-        longest = max(step.min_seconds for step in self.steps)
-        _require(
-            self.step_timeout_seconds > longest,
-            "RolloutSpec.step_timeout_seconds",
-            self.step_timeout_seconds,
-            f"more than the longest min_seconds of the steps, which is {longest:g}",
-        )
-        _require(
+        require(bool(self.steps), "RolloutSpec.steps", self.steps, "at least one step")
+        if self.strategy == "canary":
+            _check_weights([step.weight_percent for step in self.steps])
+        else:
+            self._check_blue_green()
+        require(0 < self.alpha < 0.5, "RolloutSpec.alpha", self.alpha, "a number above 0 and below 0.5")
+        require(0.5 < self.confidence < 1, "RolloutSpec.confidence", self.confidence, "a number above 0.5 and below 1")
+        require(self.look_seconds > 0, "RolloutSpec.look_seconds", self.look_seconds, "more than 0 seconds")
+        require(
             self.max_unknown_seconds > self.look_seconds,
             "RolloutSpec.max_unknown_seconds",
             self.max_unknown_seconds,
             f"more than look_seconds, which is {self.look_seconds:g}",
         )
+        self._check_timeouts()
         fewest = sum(step.min_requests for step in self.steps)
-        _require(
+        require(
             self.max_samples is None or self.max_samples >= fewest,
             "RolloutSpec.max_samples",
             self.max_samples,
             f"at least the min_requests of all steps together, which are {fewest}",
         )
-        if self.fixed_horizon is None:
-            return
-        _require(
-            self.max_samples is None, "RolloutSpec.fixed_horizon", self.fixed_horizon, "nothing beside max_samples"
+        require(
+            self.max_samples is None or self.fixed_horizon is None,
+            "RolloutSpec.fixed_horizon",
+            self.fixed_horizon,
+            "nothing beside max_samples",
         )
-        needed = (self.fixed_horizon.looks + 1) * self.look_seconds
-        _require(
-            self.step_timeout_seconds > needed,
+
+    def timeout_of(self, step: CanaryStep) -> float:
+        """Return after how many seconds a step is rolled back that is not over."""
+        return self.step_timeout_seconds if step.timeout_seconds is None else step.timeout_seconds
+
+    def wanted_tallies(self) -> tuple[str, ...]:
+        """Return what has to be counted beside requests, errors and durations, by name."""
+        names = [LABELS] if self.labels is not None else []
+        if self.predictions is not None:
+            names += [tally_above(edge) for edge in self.predictions.edges]
+        return tuple([*names, USERS] if self.unit == "users" else names)
+
+    def _check_timeouts(self) -> None:
+        longest = max((step.min_seconds for step in self.steps if step.timeout_seconds is None), default=0.0)
+        require(
+            self.step_timeout_seconds > longest,
             "RolloutSpec.step_timeout_seconds",
             self.step_timeout_seconds,
-            f"more than the looks of fixed_horizon take, which is {needed:g}",
+            f"more than the longest min_seconds of the steps, which is {longest:g}",
+        )
+        for position, step in enumerate(self.steps):
+            timeout = self.timeout_of(step)
+            if step.judge_labels:
+                require(
+                    self.labels is not None,
+                    f"RolloutSpec.steps[{position}].judge_labels",
+                    True,
+                    "false without labels: there is nothing to judge by",
+                )
+                age = 0.0 if self.labels is None else self.labels.age_seconds
+                require(
+                    timeout > age,
+                    f"RolloutSpec.steps[{position}].timeout_seconds",
+                    timeout,
+                    f"more than labels.age_seconds, which is {age:g}: no label of the step counts before",
+                )
+            if self.fixed_horizon is not None:
+                needed = (self.fixed_horizon.looks + 1) * self.look_seconds
+                require(
+                    timeout > needed,
+                    "RolloutSpec.step_timeout_seconds",
+                    timeout,
+                    f"more than the looks of fixed_horizon take, which is {needed:g}",
+                )
+
+    def _check_blue_green(self) -> None:
+        weights = [step.weight_percent for step in self.steps]
+        require(
+            weights == [0, 100],
+            "RolloutSpec.steps",
+            weights,
+            "two steps with blue_green: 0 %, in which the stable model is measured, then 100 %",
+        )
+        for name, reason in (
+            ("max_samples", "its tests compare models that answer at the same time"),
+            ("fixed_horizon", "it compares models that answer at the same time"),
+            ("labels", "labels of the time before the switch arrive after it; use a holdback"),
+        ):
+            value = getattr(self, name)
+            require(value is None, f"RolloutSpec.{name}", value, f"nothing with blue_green: {reason}")
+
+
+def _check_weights(weights: Sequence[int]) -> None:
+    for position, weight in enumerate(weights):
+        require(
+            1 <= weight <= 99,
+            f"RolloutSpec.steps[{position}].weight_percent",
+            weight,
+            f"{_WEIGHTS}; 0 and 100 belong to the strategy blue_green",
+        )
+        require(
+            position == 0 or weight > weights[position - 1],
+            f"RolloutSpec.steps[{position}].weight_percent",
+            weight,
+            f"more than the step before it, which has {weights[position - 1]}",
         )

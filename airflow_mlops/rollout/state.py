@@ -12,7 +12,17 @@ from airflow_mlops.rollout.observation import ArmCounters, Counts
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["HistoryEntry", "Phase", "RolloutState", "begin", "intended_weights", "record", "stable_target"]
+__all__ = [
+    "HistoryEntry",
+    "Phase",
+    "RolloutState",
+    "approve",
+    "awaits_approval",
+    "begin",
+    "intended_weights",
+    "record",
+    "stable_target",
+]
 
 Phase = Literal["progressing", "promoted", "rolled_back"]
 
@@ -55,6 +65,8 @@ class RolloutState:
     :param group: how far the group-sequential tests of harm have come, for a spec with ``max_samples``
     :param points: per metric, the rates of both arms at each look of this step, for a spec with ``fixed_horizon``
     :param proof_looks: how often a proof was tried in this step
+    :param proven: what this step has proven, for one that waits for approval; empty before
+    :param approved_by: who approved this step; empty before
     :param unknown_since: since when nothing is known about the candidate, None when something is
     :param checks: the last judgement
     :param history: all decisions, oldest first
@@ -76,6 +88,8 @@ class RolloutState:
     group: GroupProgress = field(default_factory=GroupProgress)
     points: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     proof_looks: int = 0
+    proven: str = ""
+    approved_by: str = ""
     unknown_since: float | None = None
     checks: tuple[CheckResult, ...] = ()
     history: tuple[HistoryEntry, ...] = ()
@@ -108,6 +122,32 @@ def intended_weights(state: RolloutState) -> dict[str, int]:
         return {state.stable: 100}
     share = state.spec.steps[state.step_index].weight_percent
     return {state.candidate: share, state.stable: 100 - share}
+
+
+def awaits_approval(state: RolloutState) -> bool:
+    """Whether the present step has proven what it has to and waits for somebody to approve it."""
+    return not state.finished and bool(state.proven) and not state.approved_by
+
+
+def approve(state: RolloutState, *, by: str, now: float) -> RolloutState:
+    """Approve the present step; the next look goes on from it, if it still finds no harm.
+
+    :param by: who approves, for the history
+    :param now: seconds since the epoch
+    :raises SpecificationError: when the rollout waits for no approval, or nobody says who approves
+    """
+    share = state.spec.steps[state.step_index].weight_percent
+    if not awaits_approval(state):
+        stands = f"is {state.phase.replace('_', ' ')}" if state.finished else f"judges {share} %"
+        if state.approved_by:
+            stands = f"was approved at {share} % by {state.approved_by}"
+        raise SpecificationError(
+            "approve", state.candidate, f"a rollout that waits for approval; this one of {state.model_name} {stands}"
+        )
+    if not by.strip():
+        raise SpecificationError("by", by, "the name of who approves")
+    state = replace(state, approved_by=by, sequence=state.sequence + 1)
+    return record(state, now=now, verdict=Verdict.PASS, reason=f"{by} approved {share} %")
 
 
 def begin(*, spec: RolloutSpec, model_name: str, candidate: str, stable: str | None, now: float) -> RolloutState:

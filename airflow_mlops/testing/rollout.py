@@ -14,7 +14,7 @@ from airflow_mlops.exceptions import (
     TransientAdapterError,
 )
 from airflow_mlops.rollout.look import Gateway
-from airflow_mlops.rollout.observation import ArmCounters, RouteView
+from airflow_mlops.rollout.observation import ArmCounters, RouteView, Tally
 from airflow_mlops.rollout.ports import Lease
 from airflow_mlops.rollout.state import RolloutState
 
@@ -171,21 +171,34 @@ class MemoryMetrics:
     counters: dict[str, ArmCounters] = field(default_factory=dict)
     broken: str = ""
 
-    def read(self, targets: Sequence[str], *, slow_ms: int | None) -> Mapping[str, ArmCounters]:
-        """Return the counters of the targets that are known."""
+    def read(
+        self, targets: Sequence[str], *, slow_ms: int | None, tallies: Sequence[str] = ()
+    ) -> Mapping[str, ArmCounters]:
+        """Return the counters of the targets that are known, and of their tallies those that are wanted."""
         if self.broken:
             raise TransientAdapterError(self.broken)
-        found = {name: self.counters[name] for name in targets if name in self.counters}
+        found = {
+            name: replace(counters, tallies={key: tally for key, tally in counters.tallies.items() if key in tallies})
+            for name, counters in self.counters.items()
+            if name in targets
+        }
         return found if slow_ms is not None else {name: replace(c, timed=0, slow=0) for name, c in found.items()}
 
-    def count(self, name: str, *, requests: int, errors: int = 0, slow: int = 0) -> None:
-        """Let a target answer requests."""
+    def count(
+        self, name: str, *, requests: int, errors: int = 0, slow: int = 0, tallies: Mapping[str, Tally] | None = None
+    ) -> None:
+        """Let a target answer requests; tallies add up, too."""
         before = self.counters.get(name, ArmCounters(requests=0, errors=0))
+        together = dict(before.tallies)
+        for key, more in (tallies or {}).items():
+            so_far = together.get(key, Tally())
+            together[key] = Tally(so_far.total + more.total, so_far.hits + more.hits)
         self.counters[name] = ArmCounters(
             requests=before.requests + requests,
             errors=before.errors + errors,
             timed=before.timed + requests,
             slow=before.slow + slow,
+            tallies=together,
         )
 
     def restart(self) -> None:

@@ -31,16 +31,24 @@ class EnvoyStatistics:
         self._clock = clock or SystemClock()
         self._client: Any = None
 
-    def read(self, targets: Sequence[str], *, slow_ms: int | None) -> Mapping[str, ArmCounters]:
+    def read(
+        self, targets: Sequence[str], *, slow_ms: int | None, tallies: Sequence[str] = ()
+    ) -> Mapping[str, ArmCounters]:
         """Return the counters of the targets; one that Envoy does not know is missing from the result.
 
         :param targets: cluster names
         :param slow_ms: the edge above which a request is slow, one of Envoy's; None counts none as slow
+        :param tallies: none: Envoy counts neither labels nor predictions nor users
+        :raises SpecificationError: when a tally is wanted, or Envoy has no such edge
         :raises TransientAdapterError: when Envoy does not answer
         :raises ContractError: when the answer is not what Envoy writes
         """
         import httpx
 
+        if tallies:
+            raise SpecificationError(
+                "tallies", ", ".join(tallies), "none from Envoy's statistics; another source of metrics counts them"
+            )
         names = "|".join(re.escape(name) for name in targets)
         try:
             if self._client is None:
