@@ -110,7 +110,9 @@ class StartModelServerOperator(MLOpsOperator):
             )
         waiting = Waiting(
             server=spec.name,
-            since=0.0 if known else now,
+            # What was told before is about an earlier server of that name. Where nothing was, another machine's clock
+            # may tell the time.
+            since=0.0 if known or before is None else now,
             deadline=now + self.ready_timeout_seconds,
             restarts=before.restarts if known and before is not None else 0,
         )
@@ -170,7 +172,7 @@ class StartModelServerOperator(MLOpsOperator):
             text = f"model server {event.server!r} did not become ready{waited}: {event.message}"
             # Its own files or arguments are wrong: the same again would crash again.
             raise AirflowFailException(text) if event.phase == "crashed" else AirflowException(text)
-        base = f"http://127.0.0.1:{event.port}"
+        base = f"http://{event.host}:{event.port}"
         push_link(context, EndpointLink(), f"{base}/v2/models/{self.model_name}")
         self.log.info("Model server %s is ready on %s", event.server, base)
         return {"server": event.server, "port": event.port, "url": f"{base}/v2/models/{self.model_name}/infer"}
@@ -230,7 +232,7 @@ class CheckModelServerOperator(MLOpsOperator):
         if status is None or status.phase != "ready":
             seen = "unknown" if status is None else f"{status.phase}: {status.message}"
             raise AirflowException(f"model server {self.server!r} is not ready, it is {seen}")
-        with InferenceClient(f"http://127.0.0.1:{status.port}", self.model_name) as client:
+        with InferenceClient(f"http://{status.host}:{status.port}", self.model_name) as client:
             replies = self._ask(client, sample.rows)
         checks = judge_smoke(
             replies, sample.predictions, server=self.server, tolerance=self.tolerance, max_p95_ms=self.max_p95_ms

@@ -1,6 +1,6 @@
 """What a rollout needs of model servers: which should run, and how they are.
 
-Both documents are files in the embedded stack (``desired`` and ``status``); elsewhere they map onto a Deployment.
+Both documents are files in the embedded stack (``desired`` and ``status``); in a cluster a Deployment holds both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ServerSpec:
     :param version: the registered version
     :param model: the files to serve
     :param loading: how they may be loaded, with the signatures to check; None for the policy's defaults
-    :param port: TCP port on the loopback interface; None lets the supervisor choose
+    :param port: TCP port, on the loopback interface or of the Service; None lets the supervisor or the fleet choose
     :param fault_error_rate: share of requests, 0 to 1, answered with status 500: for fire drills only
     :param fault_delay_ms: milliseconds added to every answer: for fire drills only
     """
@@ -65,6 +65,7 @@ class ServerStatus:
 
     :param phase: ``ready`` only after the server itself said that the model is loaded
     :param port: TCP port that it listens on, None before one was chosen
+    :param host: where it listens: this machine, or the name or address of its Service
     :param pid: its process, None when none runs
     :param restarts: how often it was started again after a crash
     :param since: when the phase began, seconds since the epoch
@@ -74,6 +75,7 @@ class ServerStatus:
     name: str
     phase: ServerPhase
     port: int | None = None
+    host: str = "127.0.0.1"
     pid: int | None = None
     restarts: int = 0
     since: float = 0.0

@@ -44,12 +44,14 @@ class ServerEvent:
     :param server: name of the server
     :param phase: what it came to
     :param port: TCP port of a server that is ready
+    :param host: where it listens
     :param message: what a person should know where it is not ready
     """
 
     server: str
     phase: Literal["ready", "crashed", "timeout"]
     port: int | None = None
+    host: str = "127.0.0.1"
     message: str = ""
 
 
@@ -61,7 +63,7 @@ def look(status: ServerStatus | None, waiting: Waiting, now: float, *, problem: 
     """
     if status is not None and status.since >= waiting.since:
         if status.phase == "ready" and status.port is not None:
-            return ServerEvent(server=waiting.server, phase="ready", port=status.port)
+            return ServerEvent(server=waiting.server, phase="ready", port=status.port, host=status.host)
         crashes = status.restarts - waiting.restarts + 1
         if status.phase == "crashed" and crashes >= waiting.crashes:
             message = f"crashed {crashes} times; its last words: {status.message or 'none'}"
