@@ -124,8 +124,11 @@ class ServedModel(Model):  # type: ignore[misc] # KServe publishes no types
         """Describe the output for ``GET /v2/models/<name>``."""
         return [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}]
 
-    async def predict(self, payload: Any, headers: Mapping[str, str] | None = None) -> Any:  # noqa: ARG002
+    async def predict(self, payload: Any, headers: Mapping[str, str] | None = None) -> Any:
         """Answer one request.
+
+        It is logged under its own id, or else under the header ``x-request-id``, which a gateway gives to the copies
+        of a request too: that is how answers of two models to the same request find each other.
 
         :raises BadRequestError: naming the feature that is wrong and what is accepted
         :raises InjectedFaultError: in a fire drill
@@ -149,7 +152,7 @@ class ServedModel(Model):  # type: ignore[misc] # KServe publishes no types
                 ERRORS.labels(**self._labels, kind=kind).inc()
             seconds = time.perf_counter() - started
             LATENCY.labels(**self._labels).observe(seconds)
-        request_id = payload.id or str(uuid.uuid4())
+        request_id = payload.id or (headers or {}).get("x-request-id") or str(uuid.uuid4())
         PREDICTIONS.labels(**self._labels).inc(len(probabilities))
         self._record(request_id, columns, probabilities, latency_ms=seconds * 1000)
         return self._response(request_id, probabilities)

@@ -12,7 +12,7 @@ import math
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["student_quantile", "student_upper_tail"]
+__all__ = ["incomplete_beta", "student_quantile", "student_upper_tail"]
 
 _TINY = 1e-300
 _STEPS = 10_000
@@ -49,21 +49,21 @@ def student_upper_tail(errors: float, degrees_of_freedom: int) -> float:
     if degrees_of_freedom < 1:
         raise SpecificationError("degrees_of_freedom", degrees_of_freedom, "1 or more")
     share = degrees_of_freedom / (degrees_of_freedom + errors * errors)
-    beyond = _incomplete_beta(share, degrees_of_freedom / 2, 0.5) / 2
+    beyond = incomplete_beta(share, degrees_of_freedom / 2, 0.5) / 2
     return beyond if errors >= 0 else 1 - beyond
 
 
 def _coverage(reach: float, degrees: int) -> float:
     """Probability of lying within ``reach`` standard errors on either side."""
-    return 1 - _incomplete_beta(degrees / (degrees + reach * reach), degrees / 2, 0.5)
+    return 1 - incomplete_beta(degrees / (degrees + reach * reach), degrees / 2, 0.5)
 
 
-def _incomplete_beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function."""
+def incomplete_beta(x: float, a: float, b: float) -> float:
+    """Regularised incomplete beta function: chance that a beta variable with parameters a and b is at most x."""
     if x in (0, 1):
         return float(x)
     if x > (a + 1) / (a + b + 2):
-        return 1 - _incomplete_beta(1 - x, b, a)
+        return 1 - incomplete_beta(1 - x, b, a)
     front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     return math.exp(front) / (a * _continued_fraction(x, a, b))
 

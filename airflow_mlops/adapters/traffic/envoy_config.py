@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import yaml
 
+from airflow_mlops.rollout.routing import Mirror, Sticky
+
 __all__ = ["bootstrap", "clusters", "is_foreign", "routes"]
 
 ROUTE_CONFIGURATION = "models"
@@ -41,6 +43,16 @@ class RouteLike(Protocol):
     @property
     def targets(self) -> Mapping[str, int]:
         """Target to port."""
+        ...
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """Where copies of the requests go."""
+        ...
+
+    @property
+    def sticky(self) -> Sticky | None:
+        """What keeps a caller at one target."""
         ...
 
 
@@ -155,15 +167,30 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
         }
         for name, weight in weights.items()
     ]
-    return {
-        "match": match,
-        "route": {
-            "weighted_clusters": {"clusters": entries},
-            "timeout": f"{timeout_seconds:g}s",
-            # Never on an answer: whoever judges the canary must see its errors.
-            "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
-        },
+    action: dict[str, Any] = {
+        "weighted_clusters": {"clusters": entries},
+        "timeout": f"{timeout_seconds:g}s",
+        # Never on an answer: whoever judges the canary must see its errors.
+        "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
     }
+    if route.mirror is not None:
+        share = {"numerator": route.mirror.percent, "denominator": "HUNDRED"}
+        action["request_mirror_policies"] = [
+            {"cluster": route.mirror.target, "runtime_fraction": {"default_value": share}}
+        ]
+    if route.sticky is not None:
+        # Entries are sorted and weights sum to 100, so a key's place among them stays: when one of two targets gains
+        # weight, the border between them moves and keys cross it in one direction only.
+        action["weighted_clusters"]["use_hash_policy"] = True
+        action["hash_policy"] = [_key(route.sticky)]
+    return {"match": match, "route": action}
+
+
+def _key(sticky: Sticky) -> dict[str, Any]:
+    if sticky.header is not None:
+        return {"header": {"header_name": sticky.header}}
+    # A lifetime of zero makes Envoy give a cookie for the session to callers that have none.
+    return {"cookie": {"name": sticky.cookie, "ttl": "0s", "path": "/"}}
 
 
 def routes(known: Iterable[RouteLike], *, timeout_seconds: float) -> str:

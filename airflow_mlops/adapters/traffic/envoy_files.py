@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from airflow_mlops.adapters.traffic import envoy_config
 from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError, StaleWriteError
 from airflow_mlops.files import atomic_write_json, atomic_write_text, file_lock, read_json
 from airflow_mlops.rollout.observation import RouteView
+from airflow_mlops.rollout.routing import Mirror, Sticky
 
 __all__ = ["EnvoyFilesRouter", "write_bootstrap"]
 
@@ -46,7 +47,7 @@ class _Route:
     """The document of one route.
 
     :param token: highest fencing token that ever wrote here
-    :param digest: digest of all the other fields
+    :param digest: digest of all the other fields, without those that are not set
     """
 
     route: str
@@ -54,18 +55,26 @@ class _Route:
     token: int = 0
     weights: Mapping[str, int] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mirror | None = None
+    sticky: Sticky | None = None
     digest: str = ""
 
     def signed(self) -> _Route:
-        return replace(self, digest=digest_of(encode(replace(self, digest=""))))
+        # What is not set does not count, so that documents from before there were mirrors keep their digest.
+        document = {key: value for key, value in encode(replace(self, digest="")).items() if value is not None}
+        return replace(self, digest=digest_of(document))
 
 
 class EnvoyFilesRouter:
-    """Routes of an Envoy that watches a folder; implements :class:`airflow_mlops.rollout.ports.Router`.
+    """Routes of an Envoy that watches a folder.
+
+    Implements :class:`airflow_mlops.rollout.ports.Router`, its ``MirrorRouter`` and its ``StickyRouter``.
 
     :param gateway_dir: the gateway's folder
     :param timeout_seconds: after which Envoy answers a request with status 504
     """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "sticky", "verify"})
 
     def __init__(self, gateway_dir: Path, *, timeout_seconds: float = 10.0) -> None:
         self._root = gateway_dir.resolve()
@@ -122,15 +131,41 @@ class EnvoyFilesRouter:
             unknown = sorted(set(wanted) - set(before.targets))
             if unknown:
                 raise PermanentAdapterError(f"route {route!r}: no such target {', '.join(unknown)}; none was changed")
-            if expected_generation is not None and before.generation != expected_generation:
-                # A repetition of the write that already came through is no conflict.
-                if dict(before.weights) == wanted and before.token == fencing_token:
-                    return self._write(before, before)
-                raise StaleWriteError(
-                    f"route {route!r}: generation is {before.generation}, not {expected_generation}; "
-                    "nothing was written"
+            # A mirror belongs to the weights beside which it was set.
+            after = replace(before, weights=wanted, mirror=None, token=fencing_token)
+            return self._replace(before, after, expected_generation)
+
+    def set_mirror(
+        self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Copy this share of the requests to a target that has no weight, or to none; once or again.
+
+        :param percent: 1 to 100; not looked at when ``target`` is None
+        :raises StaleWriteError: when a newer token wrote here, the generation is another, or there are foreign edits
+        :raises PermanentAdapterError: when the target is not known, or has weight
+        """
+        mirror = None if target is None else Mirror(target=target, percent=percent)
+        with self._lock():
+            before = self._writable(route, fencing_token, overwrite=expected_generation is None)
+            if target is not None and target not in before.targets:
+                raise PermanentAdapterError(f"route {route!r}: no such target {target}; nothing was changed")
+            if target is not None and before.weights.get(target):
+                raise PermanentAdapterError(
+                    f"route {route!r}: {target!r} gets {before.weights[target]} % of the requests and no copies of them"
                 )
-            return self._write(before, replace(before, weights=wanted, token=fencing_token))
+            after = replace(before, mirror=mirror, token=fencing_token)
+            return self._replace(before, after, expected_generation)
+
+    def set_sticky(
+        self, route: str, sticky: Sticky | None, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Keep callers at one target by a key of theirs, or no longer; once or again.
+
+        :raises StaleWriteError: when a newer token wrote here, the generation is another, or there are foreign edits
+        """
+        with self._lock():
+            before = self._writable(route, fencing_token, overwrite=expected_generation is None)
+            return self._replace(before, replace(before, sticky=sticky, token=fencing_token), expected_generation)
 
     def verify(self, route: str) -> Literal["ok", "pending", "unsupported"]:
         """Tell whether the files that Envoy watches say what the route says."""
@@ -147,6 +182,8 @@ class EnvoyFilesRouter:
                 raise PermanentAdapterError(
                     f"route {route!r}: {name!r} still gets {before.weights[name]} % of the requests"
                 )
+            if before.mirror is not None and before.mirror.target == name:
+                raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
             # Envoy may only now be reading that the target lost its weight.
             time.sleep(_DRAIN_SECONDS)
             targets = {key: port for key, port in before.targets.items() if key != name}
@@ -201,6 +238,8 @@ class EnvoyFilesRouter:
             targets=dict(route.targets),
             foreign_edits=self._foreign_edits(route),
             applied=applied,
+            mirror=route.mirror,
+            sticky=route.sticky,
         )
 
     def _writable(self, route: str, token: int, *, overwrite: bool = False) -> _Route:
@@ -215,9 +254,17 @@ class EnvoyFilesRouter:
             raise StaleWriteError(f"route {route!r}: somebody else changed it: {'; '.join(edits)}; nothing was written")
         return before
 
+    def _replace(self, before: _Route, after: _Route, expected_generation: int | None) -> RouteView:
+        """Write if the route is as the caller saw it; a repetition of the write that came through is no conflict."""
+        if expected_generation in (None, before.generation) or after == before:
+            return self._write(before, after)
+        raise StaleWriteError(
+            f"route {before.route!r}: generation is {before.generation}, not {expected_generation}; nothing was written"
+        )
+
     def _write(self, before: _Route, after: _Route, *, removing: bool = False) -> RouteView:
         """Store the route if it changed, then render; a write that died in between is finished by the next one."""
-        changed = (after.weights, after.targets) != (before.weights, before.targets)
+        changed = replace(after, token=0, digest="") != replace(before, token=0, digest="")
         after = replace(after, generation=before.generation + 1 if changed else before.generation).signed()
         if after != before or not self._path(after.route).exists():
             atomic_write_json(self._path(after.route), encode(after))
