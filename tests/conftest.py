@@ -17,7 +17,7 @@ from airflow_mlops.manifest import manifest_of
 from airflow_mlops.references import DatasetRef
 from tests.mlflow_server import running_mlflow
 
-pytest.register_assert_rewrite("airflow_mlops.testing.router_conformance")
+pytest.register_assert_rewrite("airflow_mlops.testing.router_conformance", "airflow_mlops.testing.store_conformance")
 
 # Airflow reads its configuration when it is first imported, so this stands here and not in a fixture.
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-mlops-tests-"))
