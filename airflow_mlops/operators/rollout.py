@@ -98,7 +98,11 @@ class CanaryRolloutOperator(MLOpsOperator):
             gateway, fleet = hook.gateway(), hook.fleet()
             lease = self._acquire(context, gateway, spec)
             with self._unjudged_never_stays(context, gateway, lease.token):
-                state = start(gateway, fleet, lease, route=self.model_name, candidate=self.candidate, spec=spec)
+                # A retry is the same request; a task that a person cleared has other tries left, and asks anew.
+                request = f"{lease.holder}/{context['ti'].max_tries}"
+                state = start(
+                    gateway, fleet, lease, route=self.model_name, candidate=self.candidate, spec=spec, request=request
+                )
                 if state.spec != spec:
                     self.log.warning("The spec has changed; the rollout under way ends by the rules that it began with")
                 return self._drive(context, gateway, fleet, lease.token, state)

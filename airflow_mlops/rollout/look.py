@@ -85,13 +85,29 @@ class Gateway:
         """Make the route say what the state says; safe to repeat.
 
         Traffic goes back to the stable model whatever else was done to the route; it goes forward only over a route
-        that is as it was left.
+        that is as it was left, and only while the state is the stored one: a person may abort at any moment.
 
-        :raises StaleWriteError: when a newer token wrote, or, going forward, somebody else changed the route
+        :raises StaleWriteError: when a newer token wrote, or, going forward, the lease was lost, the rollout was
+            decided otherwise meanwhile, or somebody else changed the route
         """
-        route = state.model_name
-        generation = None if state.phase == "rolled_back" else self.router.observe(route).generation
-        self.router.set_weights(route, intended_weights(state), fencing_token=token, expected_generation=generation)
+        route, weights = state.model_name, intended_weights(state)
+        if state.phase == "rolled_back":
+            self.router.set_weights(route, weights, fencing_token=token, expected_generation=None)
+            return
+        generation = self.router.observe(route).generation
+        stored = self.held(route, token=token)
+        if intended_weights(stored) != weights:
+            raise StaleWriteError(f"route {route!r}: the rollout went on meanwhile: {stored.reason}")
+        self.router.set_weights(route, weights, fencing_token=token, expected_generation=generation)
+        after = self.store.load(route)
+        if (
+            after is not None
+            and after.token == token
+            and after.state is not None
+            and after.state.phase == "rolled_back"
+        ):
+            # Aborted between the last two calls; whoever did may have written the route before we did.
+            self.apply(after.state, token=token)
 
     def abort(self, route: str, *, token: int, reason: str) -> RolloutState:
         """Give all traffic back to the stable model, for good.
@@ -114,6 +130,9 @@ class Gateway:
         moved = lease.state is not None and not lease.state.finished
         if moved:
             self.abort(route, token=token, reason=reason)
+        elif lease.state is not None:
+            # Decided, but perhaps not done; a lease that was given back is watched by nobody.
+            self.apply(lease.state, token=token)
         self.store.release(route, token=token)
         return moved
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.ports import Lease, ServerFleet
@@ -12,7 +14,14 @@ __all__ = ["start"]
 
 
 def start(
-    gateway: Gateway, fleet: ServerFleet, lease: Lease, *, route: str, candidate: str, spec: RolloutSpec
+    gateway: Gateway,
+    fleet: ServerFleet,
+    lease: Lease,
+    *,
+    route: str,
+    candidate: str,
+    spec: RolloutSpec,
+    request: str = "",
 ) -> RolloutState:
     """Return the rollout to drive, stored before any traffic moves.
 
@@ -20,16 +29,23 @@ def start(
 
     :param lease: the right to move the route's traffic; it holds the rollout that is under way, if any
     :param candidate: name of the model server that shall take over
+    :param request: says who asks for the rollout; the same request again, after its rollout went back, changes nothing
     :raises PermanentAdapterError: when nobody knows the candidate
     :raises TransientAdapterError: when the candidate is not ready
     :raises SpecificationError: when the rollout under way is of another candidate
     """
     if lease.state is not None:
         return _take_up(gateway, fleet, lease, lease.state, candidate)
+    left = lease.previous
+    if request and left is not None and left.phase == "rolled_back" and left.request == request:
+        # A process that died after it had given the lease back: an abort is for good until somebody asks anew.
+        gateway.store.save(route, left, token=lease.token, renew=True)
+        return left
     port = _port(fleet, candidate)
     stable = stable_target(gateway.router.observe(route).weights, lease.previous, candidate)
     gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
     state = begin(spec=spec, model_name=route, candidate=candidate, stable=stable, now=gateway.clock.now())
+    state = replace(state, request=request)
     gateway.store.save(route, state, token=lease.token, renew=True)
     return state
 

@@ -9,7 +9,7 @@ from typing import Literal
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.rollout.group import GroupProgress
 from airflow_mlops.rollout.observation import ArmCounters, Counts
-from airflow_mlops.rollout.spec import RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "awaits_approval",
     "begin",
     "intended_weights",
+    "is_under_way",
     "record",
     "stable_target",
 ]
@@ -54,6 +55,7 @@ class RolloutState:
     :param stable: target that has the traffic until now; None for a first release
     :param spec: the rules under which this rollout began; it ends under the same
     :param started_at: seconds since the epoch
+    :param request: who asked for this rollout, and which time; empty if nobody said
     :param sequence: grows by one with every change; a store refuses to go back
     :param phase: ``promoted`` and ``rolled_back`` are final
     :param step_index: position in ``spec.steps``
@@ -61,7 +63,10 @@ class RolloutState:
     :param last: target to counters at the last look
     :param canary: what the candidate did in this step
     :param baseline: what the stable model did in this step
+    :param before: what the stable model did alone before all traffic moved at once, with ``blue_green``
+    :param labels_open: whether the labels that count now are of predictions made in this step
     :param harm: per metric, the log-likelihood ratio of each alternative over all steps
+    :param harm_tries: how many sizes of the sample have passed at which harm is tested, with ``blue_green``
     :param group: how far the group-sequential tests of harm have come, for a spec with ``max_samples``
     :param points: per metric, the rates of both arms at each look of this step, for a spec with ``fixed_horizon``
     :param proof_looks: how often a proof was tried in this step
@@ -77,6 +82,7 @@ class RolloutState:
     stable: str | None
     spec: RolloutSpec
     started_at: float
+    request: str = ""
     sequence: int = 0
     phase: Phase = "progressing"
     step_index: int = 0
@@ -84,7 +90,10 @@ class RolloutState:
     last: Mapping[str, ArmCounters] = field(default_factory=dict)
     canary: Counts = field(default_factory=Counts)
     baseline: Counts = field(default_factory=Counts)
+    before: Counts = field(default_factory=Counts)
+    labels_open: bool = False
     harm: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    harm_tries: int = 0
     group: GroupProgress = field(default_factory=GroupProgress)
     points: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     proof_looks: int = 0
@@ -109,6 +118,16 @@ class RolloutState:
         return self.phase != "progressing"
 
     @property
+    def rules(self) -> CanaryStep:
+        """The present step."""
+        return self.spec.steps[self.step_index]
+
+    @property
+    def reference(self) -> Counts:
+        """What the candidate is compared with: the stable model beside it, or before all traffic moved at once."""
+        return self.before if self.rules.weight_percent == 100 else self.baseline
+
+    @property
     def reason(self) -> str:
         """Why the last decision was made, one sentence."""
         return self.history[-1].reason if self.history else ""
@@ -120,8 +139,14 @@ def intended_weights(state: RolloutState) -> dict[str, int]:
         return {state.candidate: 100}
     if state.phase == "rolled_back":
         return {state.stable: 100}
-    share = state.spec.steps[state.step_index].weight_percent
-    return {state.candidate: share, state.stable: 100 - share}
+    share = state.rules.weight_percent
+    weights = {state.candidate: share, state.stable: 100 - share}
+    return {name: weight for name, weight in weights.items() if weight > 0}
+
+
+def is_under_way(state: RolloutState | None) -> bool:
+    """Whether there is a rollout that is not decided."""
+    return state is not None and not state.finished
 
 
 def awaits_approval(state: RolloutState) -> bool:
@@ -136,7 +161,7 @@ def approve(state: RolloutState, *, by: str, now: float) -> RolloutState:
     :param now: seconds since the epoch
     :raises SpecificationError: when the rollout waits for no approval, or nobody says who approves
     """
-    share = state.spec.steps[state.step_index].weight_percent
+    share = state.rules.weight_percent
     if not awaits_approval(state):
         stands = f"is {state.phase.replace('_', ' ')}" if state.finished else f"judges {share} %"
         if state.approved_by:
@@ -168,7 +193,11 @@ def begin(*, spec: RolloutSpec, model_name: str, candidate: str, stable: str | N
         return record(state, now=now, verdict=Verdict.WARN, reason=reason)
     state = RolloutState(model_name=model_name, candidate=candidate, stable=stable, spec=spec, started_at=now)
     share = spec.steps[0].weight_percent
-    reason = f"{candidate} starts with {share} % beside {stable}"
+    reason = (
+        f"{candidate} starts with {share} % beside {stable}"
+        if share
+        else f"{stable} is measured alone before {candidate} takes all traffic"
+    )
     return record(state, now=now, verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
@@ -189,8 +218,11 @@ def stable_target(weights: Mapping[str, int], previous: RolloutState | None, can
     :return: None when nothing serves yet, ``candidate`` when it has all traffic already
     """
     serving = {name: weight for name, weight in weights.items() if weight > 0}
-    if previous is not None and not previous.finished and previous.stable in serving and previous.stable != candidate:
-        return previous.stable
+    if previous is not None and not previous.finished and previous.stable != candidate:
+        # After a switch from blue to green its stable model serves nothing, and is kept for this.
+        switched = previous.spec.strategy == "blue_green" and serving == intended_weights(previous)
+        if previous.stable in serving or switched:
+            return previous.stable
     others = {name: weight for name, weight in serving.items() if name != candidate}
     if not others:
         return candidate if serving else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from airflow_mlops.clock import Clock
 from airflow_mlops.exceptions import LeaseHeldError
 from airflow_mlops.rollout.ports import RolloutStore, Router
-from airflow_mlops.rollout.state import intended_weights
+from airflow_mlops.rollout.state import RolloutState, intended_weights, is_under_way
 from airflow_mlops.rollout.step import abort
 
 __all__ = ["HOLDER", "return_expired"]
@@ -20,6 +20,8 @@ _LEASE_SECONDS = 30.0
 
 def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Clock) -> str | None:
     """Give a route's traffic back to its stable model if the rollout's lease has ended undecided.
+
+    A promotion that was decided but not carried out is carried out.
 
     :return: what was done, one sentence; None when there was nothing to do
     """
@@ -32,8 +34,13 @@ def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Cl
         return None  # its holder came back at the last moment
     # A watchdog that died half-way finds its own state, any other finds what the late holder left.
     left = lease.state or lease.previous
+    # What was decided before this holder came was carried out before it came.
+    ours = is_under_way(left) or found.state is not None or found.holder == HOLDER
     said = None
-    if left is not None and left.phase != "promoted":
+    if left is not None and ours and left.phase == "promoted":
+        store.save(route, left, token=lease.token, renew=True)
+        said = _carry_out(route, left, lease.token, router)
+    elif left is not None and ours:
         late = found.holder if found.holder != HOLDER else "the holder before"
         state = abort(left, clock.now(), f"{late} recorded no verdict until its lease ended")
         store.save(route, state, token=lease.token, renew=True)
@@ -41,3 +48,12 @@ def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Cl
         said = f"all traffic of {route} went back to {state.stable}: {state.reason}"
     store.release(route, token=lease.token)
     return said
+
+
+def _carry_out(route: str, state: RolloutState, token: int, router: Router) -> str | None:
+    """Promote as was decided; over another hand's change that is not done, and is an error."""
+    view = router.observe(route)
+    if dict(view.weights) == intended_weights(state):
+        return None
+    router.set_weights(route, intended_weights(state), fencing_token=token, expected_generation=view.generation)
+    return f"all traffic of {route} went to {state.candidate}, as was decided: {state.reason}"

@@ -16,7 +16,7 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.observation import ArmCounters, RouteView, Tally
 from airflow_mlops.rollout.ports import Lease
-from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.rollout.state import RolloutState, is_under_way
 
 __all__ = ["ManualClock", "MemoryMetrics", "MemoryRolloutStore", "MemoryRouter", "memory_gateway"]
 
@@ -122,7 +122,7 @@ class MemoryRolloutStore:
         if entry is None:
             lease = Lease(token=1, holder=holder, expires_at=expires_at)
         elif entry.lease.holder == holder:
-            lease = replace(entry.lease, expires_at=expires_at)
+            lease = entry.lease if is_under_way(entry.lease.state) else replace(entry.lease, expires_at=expires_at)
         elif entry.lease.holder and entry.lease.expires_at > self.clock.now():
             raise LeaseHeldError(route, entry.lease.holder)
         else:

@@ -90,6 +90,14 @@ class RolloutStoreConformance:
         with pytest.raises(LeaseHeldError):
             store.acquire("n", "b", lease_seconds=60)
 
+    def test_taking_a_rollout_up_again_prolongs_nothing(self, store: RolloutStore, clock: ManualClock) -> None:
+        first = store.acquire("m", "a", lease_seconds=60)
+        store.save("m", rollout_state(), token=first.token, renew=True)
+        clock.advance(50)
+        assert store.acquire("m", "a", lease_seconds=60).token == first.token
+        clock.advance(20)
+        assert store.acquire("m", "b", lease_seconds=60).token > first.token
+
     def test_a_released_lease_is_free_and_cannot_be_written(self, store: RolloutStore) -> None:
         lease = store.acquire("m", "a", lease_seconds=60)
         store.save("m", rollout_state(), token=lease.token, renew=True)

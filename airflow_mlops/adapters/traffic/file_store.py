@@ -11,7 +11,7 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError, LeaseHeldError, SpecificationError, StaleWriteError
 from airflow_mlops.files import atomic_write_json, file_lock, read_json
 from airflow_mlops.rollout.ports import Lease
-from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.rollout.state import RolloutState, is_under_way
 
 __all__ = ["FileRolloutStore"]
 
@@ -64,7 +64,10 @@ class FileRolloutStore:
         now = self._clock.now()
         with self._lock(route):
             found = self._load(route)
-            if found is not None and found.holder == holder:
+            if found is not None and found.holder == holder and is_under_way(found.state):
+                # Taking a rollout up is no verdict: a holder that dies again and again keeps no canary alive.
+                renewed = found
+            elif found is not None and found.holder == holder:
                 renewed = replace(found, lease_seconds=lease_seconds, expires_at=now + lease_seconds)
             elif found is not None and found.holder and found.expires_at > now:
                 raise LeaseHeldError(route, found.holder)

@@ -29,7 +29,7 @@ from airflow_mlops.exceptions import (
     StaleWriteError,
 )
 from airflow_mlops.rollout.ports import Lease
-from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.rollout.state import RolloutState, is_under_way
 
 __all__ = ["LEASES", "LeaseRolloutStore"]
 
@@ -95,6 +95,9 @@ class LeaseRolloutStore:
         now, seconds = self._clock.now(), max(1, math.ceil(lease_seconds))
 
         def decide(found: _Held) -> _Held:
+            if found.holder == holder and is_under_way(found.state):
+                # Taking a rollout up is no verdict: a holder that dies again and again keeps no canary alive.
+                return found
             if found.holder == holder:
                 return replace(found, lease_seconds=seconds, renewed_at=now)
             if found.holder and found.lease().expires_at > now:
