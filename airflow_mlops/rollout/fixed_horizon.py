@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 
-from airflow_mlops.rollout.metric import metrics_of
+from airflow_mlops.rollout.group import tested_of
 from airflow_mlops.rollout.observation import Counts
 from airflow_mlops.rollout.spec import MannWhitneyCheck, RolloutSpec
 from airflow_mlops.stats.mann_whitney import Shift, shift_between
@@ -36,7 +36,7 @@ def add_points(
     if spec.fixed_horizon is None:
         return points
     added = dict(points)
-    for metric in metrics_of(spec):
+    for metric in tested_of(spec):
         failures, trials = metric.of(canary)
         base_failures, base_trials = metric.of(baseline)
         so_far = points.get(metric.name, ())
@@ -48,7 +48,7 @@ def add_points(
 def is_complete(spec: RolloutSpec, points: Mapping[str, Points]) -> bool:
     """Whether every metric has been seen for as long as the horizon; always so without one."""
     horizon = spec.fixed_horizon
-    return horizon is None or all(len(points.get(metric.name, ())) >= horizon.looks for metric in metrics_of(spec))
+    return horizon is None or all(len(points.get(metric.name, ())) >= horizon.looks for metric in tested_of(spec))
 
 
 @functools.lru_cache(maxsize=64)

@@ -16,7 +16,16 @@ from airflow_mlops.rollout.observation import Counts
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.stats.group_sequential import NOBODY_YET, Bound, Survivors, chances, follow, spent
 
-__all__ = ["FRACTIONS", "GroupProgress", "GroupTest", "GroupWindow", "close_step", "is_due", "look_at_group"]
+__all__ = [
+    "FRACTIONS",
+    "GroupProgress",
+    "GroupTest",
+    "GroupWindow",
+    "close_step",
+    "is_due",
+    "look_at_group",
+    "tested_of",
+]
 
 FRACTIONS = (0.01, 0.025, *(part / 20 for part in range(1, 21)))
 """Shares of the largest sample at which harm is tested."""
@@ -77,6 +86,11 @@ class GroupProgress:
     tests: Mapping[str, GroupTest] = field(default_factory=dict)
 
 
+def tested_of(spec: RolloutSpec) -> tuple[Metric, ...]:
+    """Return what is tested for harm here: what comes with the requests. Tallies come later and keep e-values."""
+    return tuple(metric for metric in metrics_of(spec) if not metric.tally)
+
+
 def is_due(before: float, now: float) -> bool:
     """Whether the sample passed a share at which harm is tested."""
     return bisect_right(FRACTIONS, now) > bisect_right(FRACTIONS, before)
@@ -93,11 +107,13 @@ def look_at_group(spec: RolloutSpec, progress: GroupProgress, canary: Counts, ba
     fraction = min(1.0, (progress.requests + canary.requests) / spec.max_samples)
     if not is_due(progress.fraction, fraction):
         return progress
-    metrics = metrics_of(spec)
-    level = spec.alpha / len(metrics)
     tests = {
-        metric.name: _tested(_with_window(metric, progress, canary, baseline, fraction), metric.harm_ratio, level)
-        for metric in metrics
+        metric.name: _tested(
+            _with_window(metric, progress, canary, baseline, fraction),
+            metric.harm_ratio,
+            spec.alpha * metric.alpha_share,
+        )
+        for metric in tested_of(spec)
     }
     return replace(progress, fraction=fraction, canary=canary, baseline=baseline, tests=tests)
 
@@ -108,7 +124,7 @@ def close_step(spec: RolloutSpec, progress: GroupProgress, canary: Counts, basel
         return progress
     tests = {
         metric.name: _with_window(metric, progress, canary, baseline, None) if canary != progress.canary else test
-        for metric in metrics_of(spec)
+        for metric in tested_of(spec)
         for test in (progress.tests.get(metric.name, GroupTest()),)
     }
     return GroupProgress(requests=progress.requests + canary.requests, fraction=progress.fraction, tests=tests)

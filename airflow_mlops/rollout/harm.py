@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from airflow_mlops.rollout.checks import USERS
 from airflow_mlops.rollout.fixed_horizon import is_high, shift_of
 from airflow_mlops.rollout.group import FRACTIONS, GroupTest
 from airflow_mlops.rollout.metric import Metric, metrics_of
@@ -21,18 +23,28 @@ from airflow_mlops.stats.e_value import add, e_value, log_e_value, log_likelihoo
 from airflow_mlops.stats.newcombe import newcombe_interval
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["accumulate_harm", "judge_harm"]
+__all__ = ["accumulate_harm", "compare_with_before", "judge_harm"]
 
 _SHOWN_CONFIDENCE = 0.95  # of the interval beside the numbers; it decides nothing
 _FARTHEST = 2.0**14
+_FIRST_TRY = 20  # requests of the candidate at the first test against what was counted before
+_TRY_GROWTH = 1.5
 
 
 def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> dict[str, tuple[float, ...]]:
-    """Return the evidence of harm with what happened since the last look."""
+    """Return the evidence of harm with what happened since the last look.
+
+    :param state: with the counts of this look added
+    :param canary: what the candidate did since the last look
+    :param baseline: what the stable model did
+    """
     evidence = {}
     for metric in metrics_of(state.spec):
-        canary_failures, canary_trials = metric.of(canary)
-        baseline_failures, baseline_trials = metric.of(baseline)
+        canary_failures, canary_trials = metric.ever_of(canary)
+        baseline_failures, baseline_trials = metric.ever_of(baseline)
+        if metric.tally == USERS:
+            # A user counts once, and may fail later: all users of the step are at risk at every look.
+            canary_trials, baseline_trials = metric.of(state.canary)[1], metric.of(state.baseline)[1]
         now = log_likelihood_ratios(
             canary_failures=canary_failures,
             canary_trials=canary_trials,
@@ -45,6 +57,47 @@ def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> di
     return evidence
 
 
+def compare_with_before(state: RolloutState) -> RolloutState:
+    """Return the state with the evidence of harm against what was counted before all traffic moved at once.
+
+    The counts before do not grow with the candidate's, so the evidence of one look is no product over looks: it is
+    tested at certain sizes of the sample only, each time with a part of ``alpha``; all parts together make it up.
+
+    :param state: with the counts of this look added
+    """
+    tries = _tries(state.canary.requests)
+    if tries == state.harm_tries:
+        return state
+    evidence = {}
+    for metric in metrics_of(state.spec):
+        failures, trials = metric.of(state.canary)
+        base_failures, base_trials = metric.of(state.before)
+        evidence[metric.name] = log_likelihood_ratios(
+            canary_failures=failures,
+            canary_trials=trials,
+            baseline_failures=base_failures,
+            baseline_trials=base_trials,
+            harm_ratio=metric.harm_ratio,
+        )
+    return replace(state, harm=evidence, harm_tries=tries)
+
+
+def _tries(requests: int) -> int:
+    """Return how many of the sizes at which harm is tested a sample has passed."""
+    if requests < _FIRST_TRY:
+        return 0
+    return 1 + math.floor(math.log(requests / _FIRST_TRY) / math.log(_TRY_GROWTH))
+
+
+def _needed(state: RolloutState, metric: Metric) -> float:
+    """Return the e-value that shows harm."""
+    alpha = state.spec.alpha * metric.alpha_share
+    if state.spec.strategy == "blue_green":
+        # The sum of 1/k² over all tries is π²/6.
+        alpha *= 6.0 / (math.pi * max(1, state.harm_tries)) ** 2
+    return 1.0 / alpha
+
+
 def judge_harm(state: RolloutState) -> tuple[CheckResult, ...]:
     """Judge whether the candidate is worse than it may be: ``FAIL`` when that is shown, else ``PASS``.
 
@@ -54,8 +107,8 @@ def judge_harm(state: RolloutState) -> tuple[CheckResult, ...]:
 
 
 def _judge(state: RolloutState, metric: Metric) -> CheckResult:
-    failures, trials = metric.of(state.canary)
-    base_failures, base_trials = metric.of(state.baseline)
+    failures, trials = metric.ever_of(state.canary)
+    base_failures, base_trials = metric.ever_of(state.reference)
     low, high = -1.0, 1.0
     increase = 0.0
     if trials and base_trials:
@@ -64,7 +117,7 @@ def _judge(state: RolloutState, metric: Metric) -> CheckResult:
     beyond_chance, value, needed, evidence, details = _evidence(state, metric)
     harmful = beyond_chance and increase > metric.max_increase
     numbers = (
-        f"{failures} of {trials} requests {metric.noun} at {state.candidate}, "
+        f"{failures} of {trials} {metric.unit} {metric.noun} at {state.candidate}, "
         f"{base_failures} of {base_trials} at {state.stable}"
     )
     reason = (
@@ -94,20 +147,23 @@ _Evidence = tuple[bool, float | None, float | None, tuple[str, str], dict[str, A
 
 def _evidence(state: RolloutState, metric: Metric) -> _Evidence:
     """Return whether it is beyond chance, the evidence and what is needed, in words for yes and no, and details."""
+    if metric.tally:
+        return _by_e_value(state, metric)
     if state.spec.fixed_horizon is not None:
         return _by_ranks(state, metric, state.spec.fixed_horizon)
     return _by_e_value(state, metric) if state.spec.max_samples is None else _by_group(state, metric)
 
 
 def _by_e_value(state: RolloutState, metric: Metric) -> _Evidence:
-    needed = len(metrics_of(state.spec)) / state.spec.alpha
+    needed = _needed(state, metric)
     ratios = state.harm.get(metric.name)
     value = 1.0 if ratios is None else e_value(ratios)
-    _, trials = metric.of(state.canary)
-    missing = None if ratios is None or value >= needed else _requests_missing(ratios, trials, math.log(needed))
+    _, trials = metric.ever_of(state.canary)
+    one_more = ratios is not None and value < needed and state.spec.strategy == "canary"
+    missing = _requests_missing(ratios, trials, math.log(needed)) if ratios is not None and one_more else None
     words = f"evidence of harm is {value:.3g}, {needed:.3g} would prove it"
     if missing is not None:
-        words += f", with {missing} more requests at {state.candidate} at these rates"
+        words += f", with {missing} more {metric.unit} at {state.candidate} at these rates"
     details = {"e_value": min(value, 1e300), "requests_missing": missing}
     return value >= needed, min(value, 1e300), needed, (f"{_e(value)} ≥ {needed:.3g}", words), details
 

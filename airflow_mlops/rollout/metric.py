@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from airflow_mlops.rollout.checks import LABELS, USERS, tally_above
 from airflow_mlops.rollout.observation import Counts
-from airflow_mlops.rollout.spec import RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 
-__all__ = ["Metric", "metrics_of"]
+__all__ = ["EARLIER_LABELS", "Metric", "metrics_of", "proven_by"]
+
+EARLIER_LABELS = "labels_of_earlier_steps"
+"""Tally of labels that counted in this step, of predictions made before it: evidence of harm, but no proof."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,32 +25,70 @@ class Metric:
     :param trials: the field with the requests that could fail
     :param max_increase: tolerated increase of the share of failures, absolute
     :param harm_ratio: harm is shown against this multiple of the stable model's share
+    :param alpha_share: part of the rollout's ``alpha`` that the test of harm may spend; all metrics have 1 together
+    :param unit: what is counted, for sentences
+    :param tally: the tally to count in place of the fields; empty for the fields
+    :param inverted: whether what is no hit of the tally counts as a failure
+    :param min_trials: trials that both models need in a step before anything is proven; None takes the step's
     """
 
     name: str
     noun: str
-    failures: Literal["errors", "slow"]
-    trials: Literal["requests", "timed"]
     max_increase: float
     harm_ratio: float
+    failures: Literal["errors", "slow"] = "errors"
+    trials: Literal["requests", "timed"] = "requests"
+    alpha_share: float = 1.0
+    unit: str = "requests"
+    tally: str = ""
+    inverted: bool = False
+    min_trials: int | None = None
 
     def of(self, counts: Counts) -> tuple[int, int]:
         """Return failures and trials."""
-        return getattr(counts, self.failures), getattr(counts, self.trials)
+        return self._of(counts, self.tally)
+
+    def ever_of(self, counts: Counts) -> tuple[int, int]:
+        """Return failures and trials with those of predictions that were made before the step."""
+        failures, trials = self.of(counts)
+        if self.tally != LABELS:
+            return failures, trials
+        more_failures, more_trials = self._of(counts, EARLIER_LABELS)
+        return failures + more_failures, trials + more_trials
+
+    def _of(self, counts: Counts, tally: str) -> tuple[int, int]:
+        if not tally:
+            return getattr(counts, self.failures), getattr(counts, self.trials)
+        found = counts.tally(tally)
+        # A user who was counted before a step may meet an error in it, and is then one of the step's users.
+        total = max(found.total, found.hits)
+        return (total - found.hits if self.inverted else found.hits), total
 
 
 def metrics_of(spec: RolloutSpec) -> tuple[Metric, ...]:
     """Return what a rollout under this spec is judged by."""
+    share = 1.0 / (1 + sum(check is not None for check in (spec.latency, spec.labels, spec.predictions)))
+    by_users = spec.unit == "users"
     errors = Metric(
         name="error_rate",
-        noun="failed",
-        failures="errors",
-        trials="requests",
+        noun="met an error" if by_users else "failed",
         max_increase=spec.error_rate.max_increase,
         harm_ratio=spec.error_rate.harm_ratio,
+        alpha_share=share,
+        unit="users" if by_users else "requests",
+        tally=USERS if by_users else "",
     )
+    return errors, *_latency(spec, share), *_labels(spec, share), *_predictions(spec, share)
+
+
+def proven_by(spec: RolloutSpec, step: CanaryStep) -> tuple[Metric, ...]:
+    """Return what a step has to prove; labels only where it says so."""
+    return tuple(metric for metric in metrics_of(spec) if metric.tally != LABELS or step.judge_labels)
+
+
+def _latency(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
     if spec.latency is None:
-        return (errors,)
+        return ()
     slow = Metric(
         name="latency",
         noun=f"took longer than {spec.latency.slow_ms} ms",
@@ -54,5 +96,43 @@ def metrics_of(spec: RolloutSpec) -> tuple[Metric, ...]:
         trials="timed",
         max_increase=spec.latency.max_increase,
         harm_ratio=spec.latency.harm_ratio,
+        alpha_share=share,
     )
-    return errors, slow
+    return (slow,)
+
+
+def _labels(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
+    if spec.labels is None:
+        return ()
+    wrong = Metric(
+        name="labels",
+        noun="were wrong",
+        max_increase=spec.labels.max_increase,
+        harm_ratio=spec.labels.harm_ratio,
+        alpha_share=share,
+        unit="labelled predictions",
+        tally=LABELS,
+        min_trials=spec.labels.min_labels,
+    )
+    return (wrong,)
+
+
+def _predictions(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
+    """Two metrics per edge: a difference to either side is an increase of what lies on that side."""
+    if spec.predictions is None:
+        return ()
+    each = share / (2 * len(spec.predictions.edges))
+    return tuple(
+        Metric(
+            name=f"predictions_{'below' if below else 'above'}_{edge:.15g}",
+            noun=f"were {'below' if below else 'at or above'} {edge:.15g}",
+            max_increase=spec.predictions.max_difference,
+            harm_ratio=1.0,
+            alpha_share=each,
+            unit="predictions",
+            tally=tally_above(edge),
+            inverted=below,
+        )
+        for edge in spec.predictions.edges
+        for below in (False, True)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from airflow_mlops.rollout.checks import USERS
 from airflow_mlops.rollout.spec import CanaryStep
 from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.verdict import CheckResult, Verdict
@@ -15,13 +16,26 @@ SHARE_TAIL = 1e-6
 
 def judge_share(state: RolloutState, step: CanaryStep) -> CheckResult:
     """Judge whether the candidate gets the share that its weight says: ``ERROR`` when it cannot be chance."""
-    observed = state.canary.requests
-    total = observed + state.baseline.requests
-    weight = step.weight_percent / 100
+    unit, weight = state.spec.unit, step.weight_percent / 100
+    if weight in (0.0, 1.0):
+        # Nothing is split: the router says so, and what the other arm still ends is not counted.
+        counts, name = (state.canary, state.candidate) if weight else (state.baseline, state.stable)
+        return CheckResult(
+            name="share",
+            verdict=Verdict.PASS,
+            reason=f"all traffic goes to {name}",
+            value=weight,
+            threshold=weight,
+            sample_size=counts.requests,
+        )
+    observed, beside = (
+        counts.tally(USERS).total if unit == "users" else counts.requests for counts in (state.canary, state.baseline)
+    )
+    total = observed + beside
     tail = _tail_bound(observed, total, weight)
     share = observed / total if total else 0.0
     believable = tail >= SHARE_TAIL
-    reason = f"{observed} of {total} requests ({share:.1%}) came to {state.candidate}; its weight is {weight:.0%}"
+    reason = f"{observed} of {total} {unit} ({share:.1%}) came to {state.candidate}; its weight is {weight:.0%}"
     if not believable:
         reason += ": the split does not work as the route says, so the counts prove nothing"
     return CheckResult(

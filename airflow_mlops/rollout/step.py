@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_mlops.rollout.fixed_horizon import add_points, is_complete
-from airflow_mlops.rollout.group import close_step, look_at_group
-from airflow_mlops.rollout.harm import accumulate_harm, judge_harm
-from airflow_mlops.rollout.observation import ArmCounters, Counts, Observation, began_again, since
+from airflow_mlops.rollout.counting import arms, count, restarted, skip, start_counting
+from airflow_mlops.rollout.fixed_horizon import is_complete
+from airflow_mlops.rollout.group import close_step
+from airflow_mlops.rollout.harm import judge_harm
+from airflow_mlops.rollout.observation import Counts, Observation
 from airflow_mlops.rollout.plan import Plan
 from airflow_mlops.rollout.proof import expect_proof, judge_proof, proof_is_due
 from airflow_mlops.rollout.share import judge_share
-from airflow_mlops.rollout.spec import CanaryStep
 from airflow_mlops.rollout.state import RolloutState, intended_weights, record
-from airflow_mlops.verdict import Verdict
+from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["abort", "step"]
 
@@ -35,7 +35,8 @@ def step(state: RolloutState, observation: Observation, now: float) -> tuple[Rol
     if obstacle is not None:
         return _unknown(state, observation, now, *obstacle)
     if state.step_since is None:
-        return _start_counting(state, observation, now)
+        state = start_counting(state, observation, now)
+        return state, _hold(state, Verdict.INCONCLUSIVE, "the weights are in effect; counting begins")
     return _judge(state, observation, now)
 
 
@@ -68,9 +69,9 @@ def _obstacle(state: RolloutState, observation: Observation) -> tuple[Verdict, s
         return Verdict.INCONCLUSIVE, "the weights of this step are not in effect yet"
     if observation.counters is None:
         return Verdict.ERROR, f"no measurements: {observation.problem}"
-    missing = [name for name in (state.candidate, state.stable) if name not in observation.counters]
+    missing = [name for name in arms(state) if name not in observation.counters]
     if missing:
-        return Verdict.ERROR, f"no measurements of {' and '.join(map(str, missing))}"
+        return Verdict.ERROR, f"no measurements of {' and '.join(missing)}"
     return None
 
 
@@ -100,94 +101,93 @@ def _unknown(
     return state, plan
 
 
-def _start_counting(state: RolloutState, observation: Observation, now: float) -> tuple[RolloutState, Plan]:
-    last = _counters(state, observation)
-    state = replace(state, step_since=now, last=last, unknown_since=None, sequence=state.sequence + 1)
-    return state, _hold(state, Verdict.INCONCLUSIVE, "the weights are in effect; counting begins")
-
-
-def _counters(state: RolloutState, observation: Observation) -> dict[str, ArmCounters]:
-    counters = observation.counters or {}
-    return {name: counters[name] for name in (state.candidate, state.stable) if name is not None}
-
-
 def _hold(state: RolloutState, verdict: Verdict, reason: str) -> Plan:
     return Plan(action="hold", weights=intended_weights(state), verdict=verdict, reason=reason)
 
 
 def _judge(state: RolloutState, observation: Observation, now: float) -> tuple[RolloutState, Plan]:
-    last = _counters(state, observation)
-    restarted = [name for name, counters in last.items() if began_again(state.last[name], counters)]
-    if len(restarted) == 1:
-        # What one arm did before its counters began again is lost, so the other's count has nothing to stand beside.
-        state = replace(state, last=last, sequence=state.sequence + 1)
-        reason = f"the counters of {restarted[0]} began again; what came since the last look is not counted"
-        return _unknown(state, observation, now, Verdict.INCONCLUSIVE, reason)
-    canary = since(state.last[state.candidate], last[state.candidate])
-    baseline = since(state.last[str(state.stable)], last[str(state.stable)])
-    state = _counted(replace(state, last=last, sequence=state.sequence + 1), canary, baseline)
-    rules = state.spec.steps[state.step_index]
-    harm, share = judge_harm(state), judge_share(state, rules)
-    state = replace(state, checks=(*harm, share, *expect_proof(state, rules)))
+    gone = restarted(state, observation)
+    if gone is not None:
+        reason = f"the counters of {gone} began again; what came since the last look is not counted"
+        return _unknown(skip(state, observation), observation, now, Verdict.INCONCLUSIVE, reason)
+    state, canary, baseline = count(state, observation, now)
+    harm, share = judge_harm(state), judge_share(state, state.rules)
+    # What was proven stays as it was shown to whoever approves.
+    proof = _proofs(state) if state.proven else expect_proof(state, state.rules)
+    state = replace(state, checks=(*harm, share, *proof))
     for check in harm:
         if check.verdict is Verdict.FAIL:
             return _roll_back(state, now, Verdict.FAIL, check.reason)
     if share.verdict is not Verdict.PASS:
         return _unknown(state, observation, now, share.verdict, share.reason)
-    silent = [
-        str(name) for name, counts in ((state.candidate, canary), (state.stable, baseline)) if counts.requests == 0
-    ]
+    windows = {state.candidate: canary, state.stable: baseline}
+    silent = [name for name in arms(state) if windows[name].requests == 0]
     if silent:
         reason = f"no new requests at {' and '.join(silent)}"
         return _unknown(state, observation, now, Verdict.INCONCLUSIVE, reason)
-    return _prove(replace(state, unknown_since=None), rules, now)
+    return _prove(replace(state, unknown_since=None), now)
 
 
-def _counted(state: RolloutState, canary: Counts, baseline: Counts) -> RolloutState:
-    """Add what happened since the last look to the counts and to the evidence of harm."""
-    total, base_total = state.canary + canary, state.baseline + baseline
-    return replace(
-        state,
-        canary=total,
-        baseline=base_total,
-        harm=accumulate_harm(state, canary, baseline),
-        group=look_at_group(state.spec, state.group, total, base_total),
-        points=add_points(state.spec, state.points, canary, baseline),
-    )
+def _proofs(state: RolloutState) -> list[CheckResult]:
+    return [check for check in state.checks if check.name.endswith(".proof")]
 
 
-def _prove(state: RolloutState, rules: CanaryStep, now: float) -> tuple[RolloutState, Plan]:
-    """Go on when enough is shown, give up when it took too long, else hold."""
+def _prove(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
+    """Go on when enough is shown, and approved where that is asked for; give up when it took too long, else hold."""
+    rules = state.rules
+    if state.proven and state.approved_by:
+        return _advance(state, now, f"{state.proven}; approved by {state.approved_by}")
     elapsed = 0.0 if state.step_since is None else now - state.step_since
     exhausted = _is_exhausted(state)
     seen = elapsed >= rules.min_seconds and is_complete(state.spec, state.points)
-    if seen and (exhausted or proof_is_due(state, rules)):
+    if state.proven:
+        reason = _waiting(state)
+    elif seen and (exhausted or proof_is_due(state, rules)):
         proof = judge_proof(state, rules)
         others = [check for check in state.checks if not check.name.endswith(".proof")]
         state = replace(state, checks=(*others, *proof))
         missing = [check.reason for check in proof if check.verdict is not Verdict.PASS]
         if not missing:
-            return _advance(state, now, "; ".join(check.reason for check in proof))
+            shown = "; ".join(check.reason for check in proof)
+            return _ask(state, now, shown) if rules.approval else _advance(state, now, shown)
         state = replace(state, proof_looks=state.proof_looks + 1)
         reason = "; ".join(missing)
     else:
-        reason = _progress(state, rules, elapsed)
+        reason = _progress(state, elapsed)
     if exhausted or _is_late(state, now):
         return _give_up(state, now)
     return state, _hold(state, Verdict.INCONCLUSIVE, reason)
 
 
-def _progress(state: RolloutState, rules: CanaryStep, elapsed: float) -> str:
-    missing = [check.details["requests_missing"] for check in state.checks if check.name.endswith(".proof")]
+def _ask(state: RolloutState, now: float, shown: str) -> tuple[RolloutState, Plan]:
+    """Hold with what was proven, until somebody approves."""
+    state = replace(state, proven=shown)
+    reason = f"proven at {state.rules.weight_percent} %, waits for approval: {shown}"
+    state = record(state, now=now, verdict=Verdict.PASS, reason=reason)
+    return state, _hold(state, Verdict.INCONCLUSIVE, _waiting(state))
+
+
+def _waiting(state: RolloutState) -> str:
+    return f"waits for approval at {state.rules.weight_percent} %; proven: {state.proven}"
+
+
+def _progress(state: RolloutState, elapsed: float) -> str:
+    missing: dict[str, list[int | None]] = {}
+    for check in _proofs(state):
+        missing.setdefault(check.details["unit"], []).append(check.details["requests_missing"])
+    stuck = [unit for unit, counts in missing.items() if None in counts]
+    more = [f"{max(c or 0 for c in counts)} more {unit}" for unit, counts in missing.items()]
     ahead = (
-        "more requests at these rates would not prove anything"
-        if None in missing
-        else f"about {max(missing, default=0)} more requests at {state.candidate} would decide"
+        f"more {' and '.join(stuck)} at these rates would not prove anything"
+        if stuck
+        else f"about {' and '.join(more)} at {arms(state)[0]} would decide"
     )
-    return (
-        f"{elapsed:.0f} of {rules.min_seconds:g} s, {state.canary.requests} requests at {state.candidate} and "
-        f"{state.baseline.requests} at {state.stable} of {rules.min_requests}; {ahead}"
+    windows = {state.candidate: state.canary, state.stable: state.baseline}
+    seen = " and ".join(
+        f"{windows[name].requests}{'' if position else ' requests'} at {name}"
+        for position, name in enumerate(arms(state))
     )
+    return f"{elapsed:.0f} of {state.rules.min_seconds:g} s, {seen} of {state.rules.min_requests}; {ahead}"
 
 
 def _is_exhausted(state: RolloutState) -> bool:
@@ -197,24 +197,25 @@ def _is_exhausted(state: RolloutState) -> bool:
 
 
 def _is_late(state: RolloutState, now: float) -> bool:
-    return state.step_since is not None and now - state.step_since >= state.spec.step_timeout_seconds
+    return state.step_since is not None and now - state.step_since >= state.spec.timeout_of(state.rules)
 
 
 def _give_up(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
-    rules = state.spec.steps[state.step_index]
+    rules = state.rules
     missing = [check.reason for check in judge_proof(state, rules) if check.verdict is not Verdict.PASS]
     shown = "; ".join(missing) or "what was seen at last came too late to be judged"
     within = (
-        f"with {state.spec.max_samples} requests"
-        if _is_exhausted(state)
-        else f"in {state.spec.step_timeout_seconds:g} s"
+        f"with {state.spec.max_samples} requests" if _is_exhausted(state) else f"in {state.spec.timeout_of(rules):g} s"
     )
+    if state.proven and not state.approved_by:
+        text = f"nobody approved {rules.weight_percent} % {within}; proven: {state.proven}"
+        return _roll_back(state, now, Verdict.INCONCLUSIVE, text)
     text = f"not proven {within} at {rules.weight_percent} %: {shown}"
     return _roll_back(state, now, Verdict.INCONCLUSIVE, text)
 
 
 def _advance(state: RolloutState, now: float, shown: str) -> tuple[RolloutState, Plan]:
-    share = state.spec.steps[state.step_index].weight_percent
+    share = state.rules.weight_percent
     # Counts and proofs belong to a step; evidence of harm belongs to the whole rollout and stays.
     state = replace(
         state,
@@ -222,9 +223,13 @@ def _advance(state: RolloutState, now: float, shown: str) -> tuple[RolloutState,
         last={},
         group=close_step(state.spec, state.group, state.canary, state.baseline),
         points={},
+        before=state.before if share else state.baseline,
         canary=Counts(),
         baseline=Counts(),
+        labels_open=False,
         proof_looks=0,
+        proven="",
+        approved_by="",
         unknown_since=None,
     )
     if state.step_index + 1 == len(state.spec.steps):
@@ -233,6 +238,8 @@ def _advance(state: RolloutState, now: float, shown: str) -> tuple[RolloutState,
     else:
         state = replace(state, step_index=state.step_index + 1)
         reason = f"proven at {share} %: {shown}"
+    if not share:
+        reason = f"{state.candidate} takes all traffic and is watched: {shown}"
     state = record(state, now=now, verdict=Verdict.PASS, reason=reason)
     plan = Plan(
         action="promote" if state.finished else "set_weights",
