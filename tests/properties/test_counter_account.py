@@ -70,7 +70,7 @@ class World:
 
 def simulate(seed: int, *, restarts: float) -> World:
     """Let a process start again only while its counters are above what it can count until the next sample."""
-    dice = random.Random(seed)  # noqa: S311 - a reproducible simulation
+    dice = random.Random(seed)
     processes = [Process(f"pod-{number}") for number in range(3)]
     births = {process.name: dice.choice([0, 350]) if number else 0 for number, process in enumerate(processes)}
     offsets = {process.name: dice.randrange(5) for process in processes}
