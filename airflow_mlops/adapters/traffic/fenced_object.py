@@ -1,8 +1,9 @@
 """What every router on a Kubernetes object shares: annotations that fence it, compare-and-set, foreign edits.
 
 The routed object holds, in annotations below ``mlops.airflow.apache.org/``, the highest fencing ``token`` that ever
-wrote, the ``generation`` (our count of changes, not Kubernetes'), and the ``weights`` and ``targets`` as JSON. Weights
-that the object's own fields say, but these annotations do not, are an edit by another hand.
+wrote, the ``generation`` (our count of changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the ``mirror``
+if there is one, and ``others``: weights of backends that are not ours but take requests of the same route. Weights that the object's own fields say, but these annotations do not, are an edit by
+another hand.
 
 A router says in two methods how weights look in its kind of object; see :class:`FencedRouter`.
 """
@@ -16,11 +17,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations, pointer
-from airflow_mlops.codec import canonical_json
+from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError, StaleWriteError
 from airflow_mlops.rollout.observation import RouteView
+from airflow_mlops.rollout.routing import Mirror
 
-__all__ = ["ANNOTATIONS", "FencedRouter", "Live", "Record", "percentages"]
+__all__ = ["ANNOTATIONS", "FencedRouter", "Live", "MirroringRouter", "Record", "percentages"]
 
 ANNOTATIONS = "mlops.airflow.apache.org"
 
@@ -33,12 +35,16 @@ class Record:
     :param generation: grows by one with every change of ours
     :param weights: target to percent, without zeros
     :param targets: target to TCP port
+    :param mirror: where copies of the requests go
+    :param others: backends that are not ours to their weights, without zeros, as they were at the last write
     """
 
     token: int = 0
     generation: int = 0
     weights: Mapping[str, int] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mirror | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +53,16 @@ class Live:
 
     :param weights: target to percent, without zeros; see :func:`percentages`
     :param targets: the targets found; counts only for an object that no rollout wrote yet, which is taken over so
+    :param mirror: where the object says that copies go; only routers with the capability look
+    :param others: backends that are not ours, with any weights but zero; they stay as they are, and one that changes
+        between two writes is a foreign edit, since it changes every share
     :param edits: what else somebody changed, one sentence each
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mirror | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
     edits: tuple[str, ...] = ()
 
 
@@ -159,13 +170,14 @@ class FencedRouter(ABC):
             unknown = sorted(set(wanted) - set(before.targets))
             if unknown:
                 raise PermanentAdapterError(f"route {route!r}: no such target {', '.join(unknown)}; none was changed")
-            repeated = dict(before.weights) == wanted and before.token == fencing_token
+            repeated = (dict(before.weights), before.mirror, before.token) == (wanted, None, fencing_token)
             if expected_generation not in (None, before.generation) and not repeated:
                 raise StaleWriteError(
                     f"route {route!r}: generation is {before.generation}, not {expected_generation}; "
                     "nothing was written"
                 )
-            return self._patch(route, document, before, replace(before, weights=wanted, token=fencing_token))
+            after = replace(before, weights=wanted, mirror=None, token=fencing_token)
+            return self._patch(route, document, before, after)
 
         return self._change(route, decide)
 
@@ -206,7 +218,7 @@ class FencedRouter(ABC):
         annotations = document["metadata"].get("annotations") or {}
         said = {
             name: annotations[f"{ANNOTATIONS}/{name}"]
-            for name in ("token", "generation", "weights", "targets")
+            for name in ("token", "generation", "weights", "targets", "mirror", "others")
             if f"{ANNOTATIONS}/{name}" in annotations
         }
         if not said:
@@ -217,6 +229,8 @@ class FencedRouter(ABC):
                 generation=int(said["generation"]),
                 weights=_numbers(said["weights"]),
                 targets=_numbers(said["targets"]),
+                mirror=decode(Mirror, json.loads(said["mirror"])) if "mirror" in said else None,
+                others=_numbers(said.get("others", "{}")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             where = f"{self.kind.kind} {self._objects.namespace}/{document['metadata']['name']}"
@@ -245,8 +259,10 @@ class FencedRouter(ABC):
 
     def _patch(self, route: str, document: Json, before: Record, after: Record) -> Operations:
         own = self.operations(route, document, before, after)
-        changed = bool(own) or (before.weights, before.targets) != (after.weights, after.targets)
-        after = replace(after, generation=before.generation + 1 if changed else before.generation)
+        kept = (before.weights, before.targets, before.mirror) == (after.weights, after.targets, after.mirror)
+        changed = bool(own) or not kept
+        others = self.live(route, document, before).others
+        after = replace(after, generation=before.generation + 1 if changed else before.generation, others=others)
         if after == self.record(document):
             return ()
         said = {
@@ -255,6 +271,10 @@ class FencedRouter(ABC):
             f"{ANNOTATIONS}/weights": canonical_json(dict(after.weights)),
             f"{ANNOTATIONS}/targets": canonical_json(dict(after.targets)),
         }
+        if after.mirror is not None:
+            said[f"{ANNOTATIONS}/mirror"] = canonical_json(encode(after.mirror))
+        if after.others or before.others:
+            said[f"{ANNOTATIONS}/others"] = canonical_json(dict(after.others))
         annotate: list[dict[str, Any]]
         if document["metadata"].get("annotations"):
             annotate = [
@@ -263,15 +283,23 @@ class FencedRouter(ABC):
             ]
         else:
             annotate = [{"op": "add", "path": "/metadata/annotations", "value": said}]
+        if after.mirror is None and before.mirror is not None:
+            annotate.append({"op": "remove", "path": pointer("metadata", "annotations", f"{ANNOTATIONS}/mirror")})
         return [*own, *annotate]
 
     def _edits(self, record: Record, live: Live) -> tuple[str, ...]:
         if not record.generation:
             return ()
-        if dict(live.weights) == dict(record.weights):
-            return live.edits
-        says = f"{self.kind.kind} says {_shares(live.weights)}, but {_shares(record.weights)} was written"
-        return (says, *live.edits)
+        edits = list(live.edits)
+        if dict(live.weights) != dict(record.weights):
+            edits.append(f"{self.kind.kind} says {_shares(live.weights)}, but {_shares(record.weights)} was written")
+        for name in sorted(set(live.others) | set(record.others)):
+            now, then = live.others.get(name, 0), record.others.get(name, 0)
+            if now != then:
+                edits.append(f"backend {name!r}, which is not ours, went from weight {then} to {now}")
+        if "mirror" in self.capabilities and live.mirror != record.mirror:
+            edits.append(f"{self.kind.kind} copies requests to {_copies(live)}, but {_copies(record)} was written")
+        return tuple(edits)
 
     def _view(self, route: str, document: Json) -> RouteView:
         record = self.record(document)
@@ -283,11 +311,61 @@ class FencedRouter(ABC):
             targets=dict(record.targets if record.generation else live.targets),
             foreign_edits=self._edits(record, live),
             applied=self.applied(route, document, record) != "pending",
+            mirror=live.mirror,
         )
+
+
+class MirroringRouter(FencedRouter):
+    """A router that also copies requests; :class:`airflow_mlops.rollout.ports.MirrorRouter`.
+
+    Its :meth:`live` says which mirror there is, and its :meth:`operations` make it the one of ``after``.
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror"})
+
+    def set_mirror(
+        self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Copy this share of the requests to a target that has no weight, or to none; once or again.
+
+        :raises StaleWriteError: when a newer token wrote here, the generation is another, or there are foreign edits
+        :raises PermanentAdapterError: when the target is not known or has weight, or the cluster cannot copy a share
+        """
+        mirror = None if target is None else Mirror(target=target, percent=percent)
+
+        def decide(document: Json) -> Operations:
+            before = self._writable(route, document, fencing_token, overwrite=expected_generation is None)
+            if target is not None and target not in before.targets:
+                raise PermanentAdapterError(f"route {route!r}: no such target {target}; nothing was changed")
+            if target is not None and before.weights.get(target):
+                raise PermanentAdapterError(
+                    f"route {route!r}: {target!r} gets {before.weights[target]} % of the requests already; copies are "
+                    "for a target without"
+                )
+            repeated = (before.mirror, before.token) == (mirror, fencing_token)
+            if expected_generation not in (None, before.generation) and not repeated:
+                raise StaleWriteError(
+                    f"route {route!r}: generation is {before.generation}, not {expected_generation}; "
+                    "nothing was written"
+                )
+            return self._patch(route, document, before, replace(before, mirror=mirror, token=fencing_token))
+
+        view = self._change(route, decide)
+        if view.mirror != mirror and mirror is not None:
+            # Definitions without the field drop it silently, and all requests would be copied.
+            self.set_mirror(route, None, 0, fencing_token=fencing_token, expected_generation=None)
+            raise PermanentAdapterError(
+                f"route {route!r}: the cluster's definition of {self.kind.kind} cannot copy {percent} % of the requests"
+            )
+        return view
 
 
 def _numbers(text: str) -> dict[str, int]:
     return {str(name): int(number) for name, number in json.loads(text).items()}
+
+
+def _copies(said: Live | Record) -> str:
+    return "nobody" if said.mirror is None else f"{said.mirror.target} ({said.mirror.percent} %)"
 
 
 def _shares(weights: Mapping[str, int]) -> str:
