@@ -1,9 +1,9 @@
 """What every router on a Kubernetes object shares: annotations that fence it, compare-and-set, foreign edits.
 
 The routed object holds, in annotations below ``mlops.airflow.apache.org/``, the highest fencing ``token`` that ever
-wrote, the ``generation`` (our count of changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the ``mirror``
-if there is one, and ``others``: weights of backends that are not ours but take requests of the same route. Weights that the object's own fields say, but these annotations do not, are an edit by
-another hand.
+wrote, the ``generation`` (our count of changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the
+``mirror`` if there is one, and ``others``: weights of backends that are not ours but take requests of the same route.
+Weights that the object's own fields say, but these annotations do not, are an edit by another hand.
 
 A router says in two methods how weights look in its kind of object; see :class:`FencedRouter`.
 """
