@@ -139,6 +139,7 @@ def _level_triggered(trace: Trace, _: Bounds) -> Found:
         shares = [step.weight_percent for step in state.spec.steps]
         named = [{state.candidate: 100}, {state.stable: 100}]
         named += [{state.candidate: share, state.stable: 100 - share} for share in shares]
+        named += [{name: weight for name, weight in entry.weights.items() if weight} for entry in state.history]
         if dict(sample.view.weights) not in named:
             yield sample.at, f"the weights {dict(sample.view.weights)} are those of no step"
 
@@ -197,8 +198,9 @@ def _cited(
         if min(sizes, default=0) < floor:
             yield entry.at, f"{state.candidate} went forward on {min(sizes, default=0)} requests of {floor}"
     if trace.answers:
+        since = min(e.at for e in state.history if e.step_index == before.step_index)
         until = entry.at + bounds.propagation_seconds
-        asked = sum(a.target == state.candidate and before.at <= a.at <= until for a in trace.answers)
+        asked = sum(a.target == state.candidate and since <= a.at <= until for a in trace.answers)
         if asked < floor:
             yield entry.at, f"{state.candidate} went forward, but only {asked} of {floor} requests had reached it"
 

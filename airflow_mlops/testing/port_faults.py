@@ -27,14 +27,14 @@ class Boundary:
     :param what: ``kill`` ends the process, ``timeout`` raises what may pass, ``conflict`` raises what another writer
         causes, ``pause`` calls ``on_pause`` and goes on
     :param on_pause: returns when the process may go on
-    :param after_call: called after every call, for example to record
+    :param after_call: called with the name of every call that took effect, for example to record
     """
 
     at: int | None = None
     when: When = "before"
     what: What = "kill"
     on_pause: Callable[[], None] = lambda: None
-    after_call: Callable[[], None] = lambda: None
+    after_call: Callable[[str], None] = lambda _: None
     calls: list[str] = field(default_factory=list)
 
     def pass_through(self, name: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -44,7 +44,7 @@ class Boundary:
         if hit and self.when == "before":
             self._strike(name)
         result = call(*args, **kwargs)
-        self.after_call()
+        self.after_call(name)
         if hit and self.when == "after":
             self._strike(name)
         return result

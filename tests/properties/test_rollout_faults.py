@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_mlops.adapters.traffic import envoy_files, file_store
+from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
+from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.clock import Clock
 from airflow_mlops.exceptions import MLOpsError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
@@ -49,11 +54,14 @@ class World:
     """A gateway in memory under traffic, a watchdog, and processes that come and go."""
 
     errors_percent: int = 0
+    folder: Path | None = None  # where routes and states are files; else they are in memory
     log: TraceLog = field(default_factory=TraceLog)
     boundaries: list[Boundary] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.gateway, self.router, self.store, self.metrics, self.clock = memory_gateway()
+        self.gateway, router, store, self.metrics, self.clock = memory_gateway()
+        self.router: Any = EnvoyFilesRouter(self.folder) if self.folder else router
+        self.store: Any = FileRolloutStore(self.folder, clock=self.clock) if self.folder else store
         self.router.ensure_targets("m", {STABLE: 8201}, fencing_token=0)
         self.router.set_weights("m", {STABLE: 100}, fencing_token=0, expected_generation=None)
         for name in (STABLE, CANDIDATE):
@@ -68,9 +76,15 @@ class World:
                 at=self.clock.now(),
                 view=self.router.observe("m"),
                 lease=self.store.load("m"),
-                token=self.router.tokens.get("m"),
+                token=self.token(),
             )
         )
+
+    def token(self) -> int:
+        """Highest token that wrote the route."""
+        if self.folder is None:
+            return int(self.router.tokens.get("m", 0))
+        return int(json.loads((self.folder / "routes" / "m.json").read_text())["token"])
 
     def pause(self, seconds: float) -> None:
         """Let time pass: requests are answered, the watchdog looks."""
@@ -87,9 +101,9 @@ class World:
 
     def process(self, boundary: Boundary, *, holder: str = "dag/run/task/-1") -> str:
         """Drive the rollout as one process does; return how that ended."""
-        boundary.after_call = self.record
+        boundary.after_call = lambda name: None if name.endswith(("observe", "load", "read")) else self.record()
         self.boundaries.append(boundary)
-        ports = {name: faulty(getattr(self.gateway, name), boundary) for name in ("router", "store", "metrics")}
+        ports = {name: faulty(getattr(self, name), boundary) for name in ("router", "store", "metrics")}
         try:
             state = drive(
                 Gateway(**ports, clock=self.gateway.clock),
@@ -208,6 +222,33 @@ def test_processes_that_die_before_they_judge_keep_no_canary_alive() -> None:
     world.wait()
     assert world.broken() == []
     assert world.router.observe("m").weights == {STABLE: 100}
+
+
+@pytest.mark.parametrize(("errors_percent", "when"), [(0, "after"), (30, "before")])
+def test_a_process_that_dies_between_any_two_files_is_followed_by_one_that_ends_well(
+    errors_percent: int, when: When, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One write to a route is three files; the lock of the dead is free."""
+    at: Boundary = Boundary()
+
+    def write_through(write: Any) -> Any:
+        return lambda path, content: at.pass_through(path.name, write, path, content)
+
+    for module, names in (
+        (envoy_files, ("atomic_write_json", "atomic_write_text")),
+        (file_store, ("atomic_write_json",)),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, write_through(getattr(module, name)))
+    number = 0
+    while number <= len(at.calls):
+        at = Boundary()
+        world = World(errors_percent, tmp_path / str(number))
+        at = Boundary(at=number, when=when)
+        assert world.tries(Boundary()) == ENDS[errors_percent], (number, at.calls)
+        assert world.broken() == [], (number, at.calls)
+        number += 1
+    assert number > 10
 
 
 FAULTS = st.tuples(
