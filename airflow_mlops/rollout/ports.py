@@ -17,6 +17,7 @@ from airflow_mlops.rollout.state import RolloutState
 
 __all__ = [
     "ArmCounters",
+    "CoarseRouter",
     "Lease",
     "MirrorRouter",
     "RolloutStore",
@@ -76,6 +77,18 @@ class Router(Protocol):
         """Forget a target.
 
         :raises PermanentAdapterError: when it still has weight
+        """
+        ...
+
+
+@runtime_checkable
+class CoarseRouter(Router, Protocol):
+    """A router that cannot make every percentage; it is asked before a rollout begins."""
+
+    def check_weights(self, weights: Mapping[str, int]) -> None:
+        """Refuse weights that it cannot make; it never rounds them.
+
+        :raises SpecificationError: naming the nearest weights that it can make
         """
         ...
 

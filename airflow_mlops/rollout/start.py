@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
-from airflow_mlops.rollout.ports import Lease, ServerFleet
+from airflow_mlops.rollout.ports import CoarseRouter, Lease, Router, ServerFleet
 from airflow_mlops.rollout.spec import RolloutSpec
-from airflow_mlops.rollout.state import RolloutState, begin, stable_target
+from airflow_mlops.rollout.state import RolloutState, begin, intended_weights, stable_target
 
 __all__ = ["start"]
 
@@ -32,7 +32,8 @@ def start(
     :param request: says who asks for the rollout; the same request again, after its rollout went back, changes nothing
     :raises PermanentAdapterError: when nobody knows the candidate
     :raises TransientAdapterError: when the candidate is not ready
-    :raises SpecificationError: when the rollout under way is of another candidate
+    :raises SpecificationError: when the rollout under way is of another candidate, or the router cannot make the
+        weights of a step
     """
     if lease.state is not None:
         return _take_up(gateway, fleet, lease, lease.state, candidate)
@@ -43,9 +44,10 @@ def start(
         return left
     port = _port(fleet, candidate)
     stable = stable_target(gateway.router.observe(route).weights, lease.previous, candidate)
-    gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
     state = begin(spec=spec, model_name=route, candidate=candidate, stable=stable, now=gateway.clock.now())
     state = replace(state, request=request)
+    _require_possible(gateway.router, state)
+    gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
     gateway.store.save(route, state, token=lease.token, renew=True)
     return state
 
@@ -58,6 +60,13 @@ def _take_up(gateway: Gateway, fleet: ServerFleet, lease: Lease, state: RolloutS
     if status is not None and status.phase == "ready" and status.port is not None:
         gateway.router.ensure_targets(state.model_name, {candidate: status.port}, fencing_token=lease.token)
     return state
+
+
+def _require_possible(router: Router, state: RolloutState) -> None:
+    """Refuse a rollout at its beginning which would end at a step that the router cannot make."""
+    if isinstance(router, CoarseRouter):
+        for position in range(len(state.spec.steps)):
+            router.check_weights(intended_weights(replace(state, step_index=position)))
 
 
 def _port(fleet: ServerFleet, name: str) -> int:

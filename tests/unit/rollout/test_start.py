@@ -1,0 +1,55 @@
+"""What is checked before a rollout begins."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_mlops.adapters.traffic.replica_counts import replica_counts
+from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.rollout.look import Gateway
+from airflow_mlops.rollout.serving import ServerStatus
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.start import start
+from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics, MemoryRolloutStore, MemoryRouter
+
+
+class TenPods(MemoryRouter):
+    """Makes steps of 10 %."""
+
+    def check_weights(self, weights):
+        replica_counts(weights, 10)
+
+
+class Ready:
+    """A fleet whose servers are ready."""
+
+    def status(self, name):
+        return ServerStatus(name=name, phase="ready", port=8080)
+
+
+def begin(*shares: int) -> tuple[TenPods, MemoryRolloutStore]:
+    clock, router = ManualClock(), TenPods()
+    store = MemoryRolloutStore(clock)
+    router.ensure_targets("m", {"m-v1": 8080}, fencing_token=0)
+    router.set_weights("m", {"m-v1": 100}, fencing_token=0, expected_generation=None)
+    gateway = Gateway(router=router, store=store, metrics=MemoryMetrics(), clock=clock)
+    lease = store.acquire("m", "somebody", lease_seconds=60)
+    spec = RolloutSpec(steps=tuple(CanaryStep(weight_percent=share) for share in shares))
+    start(gateway, Ready(), lease, route="m", candidate="m-v2", spec=spec)
+    return router, store
+
+
+def test_a_rollout_whose_last_step_cannot_be_made_does_not_begin(monkeypatch):
+    written = []
+    monkeypatch.setattr(MemoryRolloutStore, "save", lambda *_, **__: written.append("state"))
+    with pytest.raises(
+        SpecificationError, match=r"weights\.m-v2: 25 is not accepted.*10 pods.*the nearest are 20 % and 30 %"
+    ):
+        begin(10, 25)
+    assert written == []
+
+
+def test_one_whose_steps_can_be_made_begins_without_traffic():
+    router, store = begin(10, 50)
+    assert dict(router.observe("m").weights) == {"m-v1": 100}
+    assert store.load("m").state.candidate == "m-v2"
