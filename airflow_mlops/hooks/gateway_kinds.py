@@ -89,6 +89,17 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     "default",
                 },
             ),
+            Kind(
+                name="replica_ratio",
+                title="numbers of pods behind a Service",
+                router="airflow_mlops.adapters.traffic.replica_ratio:ReplicaRatioRouter",
+                options={
+                    "name": "name of a route's Service, in which {route} stands for the route; {route} is the default",
+                    "total_replicas": "pods that a route has in all, which make its steps: 10, the default, make 10 %",
+                    "ready_seconds": "how long new pods may take, 120 by default",
+                    "give_back_seconds": "how long other pods still serve when all traffic goes back, 15 by default",
+                },
+            ),
         )
     }
 )
