@@ -2,7 +2,8 @@
 
 A simulation needs thousands of rollouts with hundreds of looks each. Here a look is a few operations on arrays, with
 the rules and the constants of the transition; a property test holds every path against the transition itself. What a
-simulation never has is left out: foreign edits, gateways out of reach, counters that begin again.
+simulation never has is left out: foreign edits, gateways out of reach, counters that begin again, people who approve: a
+step that is proven is approved at once. Labels, predictions, users and switches at once are not made up.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
+from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.rollout.cohort_harm import COLUMNS, columns_of, harm_of
 from airflow_mlops.rollout.metric import Metric, metrics_of
 from airflow_mlops.rollout.proof import PROOF_GROWTH, proof_error
@@ -30,16 +32,28 @@ class Cohort:
 
     :param spec: the rules of all of them
     :param runs: how many there are
+    :raises SpecificationError: if the spec judges something that no simulated traffic has
     """
 
     def __init__(self, spec: RolloutSpec, runs: int) -> None:
         import numpy as np
 
+        for name, value, left in (
+            ("labels", spec.labels, None),
+            ("predictions", spec.predictions, None),
+            ("unit", spec.unit, "requests"),
+            ("strategy", spec.strategy, "canary"),
+        ):
+            if value != left:
+                raise SpecificationError(
+                    f"RolloutSpec.{name}", value, f"{left or 'nothing'}: simulated traffic knows no other"
+                )
         self.spec = spec
         self.metrics = metrics_of(spec)
         self._weights = np.array([step.weight_percent for step in spec.steps]) / 100
         self._min_seconds = np.array([step.min_seconds for step in spec.steps])
         self._min_requests = np.array([step.min_requests for step in spec.steps])
+        self._timeouts = np.array([spec.timeout_of(step) for step in spec.steps])
         self._reach = np.array([_errors_reached(spec.confidence, tries) for tries in range(_TRIES)])
         self.cause = np.zeros(runs, int)
         self.step_index = np.zeros(runs, int)
@@ -133,7 +147,7 @@ class Cohort:
         self.unknown_since[rows] = begun
 
     def _late(self, rows: Any, now: float) -> Any:
-        return now - self.step_since[rows] >= self.spec.step_timeout_seconds
+        return now - self.step_since[rows] >= self._timeouts[self.step_index[rows]]
 
     def _exhausted(self, rows: Any) -> Any:
         import numpy as np

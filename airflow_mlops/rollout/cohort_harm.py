@@ -60,7 +60,7 @@ class AlwaysValidHarm:
         import numpy as np
 
         self._metrics = metrics_of(spec)
-        self._needed = math.log(len(self._metrics) / spec.alpha)
+        self._needed = [-math.log(spec.alpha * metric.alpha_share) for metric in self._metrics]
         self._logs = np.zeros((len(self._metrics), runs, len(ALTERNATIVES)))
 
     def add(self, rows: Any, cohort: Cohort, canary: Any, baseline: Any) -> None:  # noqa: ARG002 - the port's
@@ -87,7 +87,7 @@ class AlwaysValidHarm:
         import numpy as np
 
         values = np.logaddexp.reduce(self._logs[metric][rows] + np.log(WEIGHTS), axis=1)
-        return values >= self._needed
+        return values >= self._needed[metric]
 
     def complete(self, rows: Any) -> Any:
         """Hold no step up."""
@@ -104,7 +104,7 @@ class GroupHarm:
 
         self._largest = spec.max_samples or 1
         self._metrics = metrics_of(spec)
-        self._level = spec.alpha / len(self._metrics)
+        self._alpha = spec.alpha
         self._fraction = np.zeros(runs)
         self._canary = np.zeros((runs, len(COLUMNS)), int)
         self._baseline = np.zeros((runs, len(COLUMNS)), int)
@@ -150,7 +150,7 @@ class GroupHarm:
         for position, metric in enumerate(self._metrics):
             failed, tried = columns_of(metric)
             span = chances(canary[failed] + baseline[failed], canary[tried], baseline[tried], metric.harm_ratio)
-            allowed = None if fraction is None else spent(self._level, fraction)
+            allowed = None if fraction is None else spent(self._alpha * metric.alpha_share, fraction)
             self._paths[position][row], bound = follow(
                 self._paths[position][row], span=span, allowed=allowed, convolve=convolve
             )

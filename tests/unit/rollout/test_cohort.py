@@ -31,6 +31,12 @@ SPECS = {
         "max_samples": 1500,
     },
     "ranks": {"error_rate": ErrorRateCheck(max_increase=0.04), "fixed_horizon": MannWhitneyCheck(looks=12)},
+    "own timeouts": {
+        "steps": (
+            CanaryStep(weight_percent=10, min_seconds=4, min_requests=100, timeout_seconds=12),
+            CanaryStep(weight_percent=30, min_seconds=0, min_requests=300, timeout_seconds=200),
+        )
+    },
     "strict": {"error_rate": ErrorRateCheck(max_increase=0.001), "alpha": 0.2},
 }
 
@@ -80,7 +86,8 @@ def cause_of(state: RolloutState) -> str:
 def test_a_cohort_is_many_transitions(name: str) -> None:
     import numpy as np
 
-    spec = RolloutSpec(steps=STEPS, look_seconds=2, step_timeout_seconds=40, max_unknown_seconds=5, **SPECS[name])
+    rules: dict[str, Any] = {"steps": STEPS, **SPECS[name]}
+    spec = RolloutSpec(look_seconds=2, step_timeout_seconds=40, max_unknown_seconds=5, **rules)
     runs, random = 60, np.random.default_rng(20130101)
     cohort, singles = Cohort(spec, runs), [Single(spec) for _ in range(runs)]
     for look in range(1, 80):
