@@ -116,13 +116,16 @@ class KubernetesObjects:
         except _NotFoundError:
             return
 
-    def change(self, kind: ObjectKind, name: str, decide: Callable[[Json], Operations]) -> Json:
+    def change(
+        self, kind: ObjectKind, name: str, decide: Callable[[Json], Operations], *, subresource: str = ""
+    ) -> Json:
         """Change an object by compare-and-set, and return it as it then is.
 
         ``decide`` sees the object and returns the patch; it is written only if nobody wrote meanwhile, else ``decide``
         is asked again about the object as it is now. It may raise, then nothing is written, and it may return no
         operation. Since what decides is the object as it is, a write whose answer was lost is harmless to repeat.
 
+        :param subresource: what to write instead of the object itself, for example ``status``
         :raises PermanentAdapterError: if there is no such object, or the patch is refused
         :raises TransientAdapterError: if the cluster does not answer; the change may have been made
         :raises StaleWriteError: if somebody else was faster every time
@@ -137,7 +140,7 @@ class KubernetesObjects:
             seen = document["metadata"]["resourceVersion"]
             test = {"op": "test", "path": "/metadata/resourceVersion", "value": seen}
             try:
-                return self._call("PATCH", kind, name, body=[test, *operations])
+                return self._call("PATCH", kind, name, subresource=subresource, body=[test, *operations])
             except _ConflictError:
                 continue
             except _InvalidError as error:
@@ -156,11 +159,14 @@ class KubernetesObjects:
         kind: ObjectKind,
         name: str = "",
         *,
+        subresource: str = "",
         query: Sequence[tuple[str, str]] = (),
         body: Any = None,
     ) -> Json:
         root = f"/apis/{kind.group}" if kind.group else "/api"
-        path = f"{root}/{kind.version}/namespaces/{self.namespace}/{kind.plural}" + (f"/{name}" if name else "")
+        path = f"{root}/{kind.version}/namespaces/{self.namespace}/{kind.plural}" + "".join(
+            f"/{part}" for part in (name, subresource) if part
+        )
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = f"application/{'json-patch+json' if method == 'PATCH' else 'json'}"

@@ -260,7 +260,8 @@ class FencedRouter(ABC):
     def _patch(self, route: str, document: Json, before: Record, after: Record) -> Operations:
         own = self.operations(route, document, before, after)
         kept = (before.weights, before.targets, before.mirror) == (after.weights, after.targets, after.mirror)
-        changed = bool(own) or not kept
+        # Taking an object over is a change too: from then on, edits by another hand are seen.
+        changed = bool(own) or not kept or not before.generation
         others = self.live(route, document, before).others
         after = replace(after, generation=before.generation + 1 if changed else before.generation, others=others)
         if after == self.record(document):
