@@ -89,6 +89,22 @@ _SIMULATE = (
     _arg("--json", action="store_true", help="Print JSON instead of a table"),
 )
 
+_GATEWAY = _arg(
+    "--gateway-conn-id",
+    default="model_gateway_default",
+    metavar="ID",
+    help="Connection of the gateway (default: model_gateway_default)",
+)
+_ROUTE = _arg("route", metavar="ROUTE", help="The route, which is the model's name")
+_COMMENT = _arg("--comment", default="", metavar="TEXT", help="Why; it becomes part of the evidence")
+_PLAN = (
+    _arg("spec", help="The rollout's spec: a YAML file, or a URI", metavar="SPEC"),
+    _arg("--route", required=True, metavar="ROUTE", help="The route, which is the model's name"),
+    _arg("--candidate", required=True, metavar="NAME", help="Model server that shall take over"),
+    _GATEWAY,
+    _arg("--json", action="store_true", help="Print JSON instead of text"),
+)
+
 
 def _command(name: str, text: str, function: str, args: tuple[Arg, ...], module: str = "local") -> ActionCommand:
     func = lazy_load_command(f"airflow_mlops.cli.{module}.{function}")
@@ -149,6 +165,34 @@ def get_cli_commands() -> list[CLICommand]:
                 "simulate",
                 _SIMULATE,
                 module="rollout",
+            ),
+            _command(
+                "plan",
+                "Say what a rollout would do if it began now; changes nothing",
+                "plan",
+                _PLAN,
+                module="rollout_control",
+            ),
+            _command(
+                "status",
+                "Say where the rollouts of a gateway are",
+                "status",
+                (_arg("route", nargs="?", metavar="ROUTE", help="Only this route (default: all)"), _GATEWAY, as_json),
+                module="rollout_control",
+            ),
+            _command(
+                "approve",
+                "Approve the step that waits for it, as the user who runs this",
+                "approve",
+                (_ROUTE, _COMMENT, _GATEWAY),
+                module="rollout_control",
+            ),
+            _command(
+                "abort",
+                "Give all traffic back to the stable model, for good",
+                "abort",
+                (_ROUTE, _COMMENT, _GATEWAY),
+                module="rollout_control",
             ),
         ),
     )

@@ -14,7 +14,7 @@ from airflow_mlops.exceptions import ContractError, SpecificationError
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.approval import Answer
 
-__all__ = ["ask", "check_users", "read_answer"]
+__all__ = ["ask", "check_users", "read_answer", "show_form"]
 
 _LONGEST_COMMENT = 2000
 
@@ -49,6 +49,18 @@ def ask(
     :param resume: the operator's method that goes on, with ``event`` and what is remembered
     :param remembered: its further arguments; all else of this process is lost
     """
+    show_form(context, subject=subject, body=body, assigned_users=assigned_users)
+    raise TaskAwaitingInput(method_name=resume, kwargs=dict(remembered), timeout=timeout)
+
+
+def show_form(context: Context, *, subject: str, body: str, assigned_users: Sequence[Any]) -> None:
+    """Show a form in Airflow; while the task waits, also with a trigger, an answer wakes it.
+
+    A second form of the same task instance asks anew, but Airflow keeps subject and body of the first.
+
+    :param body: Markdown
+    :param assigned_users: who may answer; empty for everybody who may act on the DAG
+    """
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
     from airflow_mlops.evaluation.approval import APPROVE, REJECT
@@ -68,7 +80,6 @@ def ask(
         },
         assigned_users=list(assigned_users),
     )
-    raise TaskAwaitingInput(method_name=resume, kwargs=dict(remembered), timeout=timeout)
 
 
 def read_answer(event: Mapping[str, Any]) -> Answer:

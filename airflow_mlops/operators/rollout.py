@@ -15,17 +15,21 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import (
     LeaseHeldError,
     MLOpsError,
+    SpecificationError,
     StaleWriteError,
     TransientAdapterError,
 )
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.hooks.gateway import ModelGatewayHook
-from airflow_mlops.links.base import push_link
+from airflow_mlops.links.base import push_link, report_url
 from airflow_mlops.links.endpoint import EndpointLink
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.operators.questions import check_users
+from airflow_mlops.operators.rollout_approval import carry_out_answer, read_event, show_question
+from airflow_mlops.operators.rollout_notices import Notices, check_notices, notify, rollout_facts
 
 # Reading a DAG needs none of the domain, so it is imported where it is used.
 if TYPE_CHECKING:
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
     from airflow_mlops.rollout.ports import Lease, ServerFleet
     from airflow_mlops.rollout.spec import RolloutSpec
     from airflow_mlops.rollout.state import RolloutState
+    from airflow_mlops.triggers.events import RolloutEvent
     from airflow_mlops.triggers.rollout import RolloutTrigger
 
 __all__ = ["CanaryRolloutOperator"]
@@ -50,6 +55,11 @@ class CanaryRolloutOperator(MLOpsOperator):
     beside the route: a retry, another worker or another triggerer takes it up where it is. Only one task moves a
     route's traffic at a time; a second one fails and names the first.
 
+    Where a step waits for approval, the task shows Airflow's form with the evidence as a table, and the trigger goes
+    on judging: harm rolls back whatever anybody answers. ``airflow mlops rollout approve`` approves as well; a
+    rejection rolls back, and so does a question that nobody answers in the step's time. Only a task that waits without
+    a worker shows a form: without ``deferrable`` the command approves.
+
     Returns ``outcome`` (``promoted``), ``weights``, ``reason``, ``history`` (at, weights, verdict, reason,
     step_index) and ``evidence_uri``. When the traffic went back, the same facts are pushed with ``outcome``
     ``rolled_back``, and the task fails without a retry with the reason as its message.
@@ -60,9 +70,23 @@ class CanaryRolloutOperator(MLOpsOperator):
         with it; relative paths begin at the DAG's folder (templated)
     :param gateway_conn_id: connection of the gateway
     :param deferrable: whether to wait in the triggerer; otherwise the task keeps its worker
+    :param assigned_users: who may approve by the form, each with ``id`` and ``name`` as Airflow's auth manager knows
+        them; empty for everybody who may act on the DAG (templated)
+    :param dry_run: say what the rollout would do and change nothing; the task succeeds, and returns ``outcome``
+        ``dry_run`` and the plan (templated)
+    :param supersede: abort the rollout that holds the route, and begin then; otherwise the task fails and names it
+        (templated)
+    :param on_step: notifiers, or other callables that take the context, called after the traffic was moved to a step;
+        templates find ``rollout`` with ``route``, ``candidate``, ``stable``, ``phase``, ``step``, ``steps``,
+        ``weights``, ``verdict``, ``reason``, ``sentence``, ``evidence_uri`` and ``report_address``. One that fails is
+        logged and changes nothing
+    :param on_rollback: the same, called after all traffic went back, by this task; perhaps again after a crash
+    :param on_promotion: the same, called after the candidate got all traffic
     """
 
-    template_fields: Sequence[str] = ("model_name", "candidate", "spec", "gateway_conn_id")
+    template_fields: Sequence[str] = (
+        *("model_name", "candidate", "spec", "gateway_conn_id", "assigned_users", "dry_run", "supersede"),
+    )
     operator_extra_links = (ReportLink(), EndpointLink())
     ui_color = "#e8f5e9"
 
@@ -74,6 +98,12 @@ class CanaryRolloutOperator(MLOpsOperator):
         spec: str | Path | Mapping[str, Any],
         gateway_conn_id: str = ModelGatewayHook.default_conn_name,
         deferrable: bool = True,
+        assigned_users: Sequence[Mapping[str, str]] = (),
+        dry_run: bool | str = False,
+        supersede: bool | str = False,
+        on_step: Notices = (),
+        on_rollback: Notices = (),
+        on_promotion: Notices = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -82,6 +112,13 @@ class CanaryRolloutOperator(MLOpsOperator):
         self.spec = spec
         self.gateway_conn_id = gateway_conn_id
         self.deferrable = deferrable
+        self.assigned_users = assigned_users
+        # Airflow's own method of this name only logs rendered templates, and Airflow never calls it.
+        self.dry_run = dry_run  # type: ignore[assignment,method-assign]
+        self.supersede = supersede
+        self.on_step = on_step
+        self.on_rollback = on_rollback
+        self.on_promotion = on_promotion
         self._held_token: int | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -91,9 +128,12 @@ class CanaryRolloutOperator(MLOpsOperator):
 
         with airflow_errors():
             spec = decode(RolloutSpec, load_document(self.spec, field="spec", folder=dag_folder(self)), where="spec")
+            hook = ModelGatewayHook(self.gateway_conn_id)
+            if self._wants("dry_run"):
+                return self._preview(hook, spec)
+            self._check()
             # Asked for before anything is moved: a rollout that cannot be recorded does not begin.
             ArtifactStore.from_config()
-            hook = ModelGatewayHook(self.gateway_conn_id)
             push_link(context, EndpointLink(), f"{hook.endpoint}/v2/models/{self.model_name}")
             gateway, fleet = hook.gateway(), hook.fleet()
             lease = self._acquire(context, gateway, spec)
@@ -107,23 +147,22 @@ class CanaryRolloutOperator(MLOpsOperator):
                     self.log.warning("The spec has changed; the rollout under way ends by the rules that it began with")
                 return self._drive(context, gateway, fleet, lease.token, state)
 
-    def resume(self, context: Context, event: Any) -> dict[str, Any]:
-        """Carry out what the trigger found, then wait again or end."""
-        from airflow_mlops.triggers.events import RolloutEvent, from_payload
+    def resume(self, context: Context, event: Any, token: int | None = None, started_at: float = 0.0) -> dict[str, Any]:
+        """Carry out what the trigger found, or what a person answered, then wait again or end.
 
+        :param token: the lease's token
+        :param started_at: when the rollout began
+        """
         with airflow_errors():
-            found = from_payload(RolloutEvent, event)
+            found = read_event(event, token, started_at)
             self.log.info("%s", found.message)
-            if found.kind == "lost":
-                raise StaleWriteError(found.message)
             hook = ModelGatewayHook(self.gateway_conn_id)
             gateway, fleet = hook.gateway(), hook.fleet()
             with self._unjudged_never_stays(context, gateway, found.token):
-                if found.kind == "broken":
-                    reason = f"the rollout could not be judged: {found.message}"
-                    state = gateway.abort(self.model_name, token=found.token, reason=reason)
-                else:
-                    state = gateway.held(self.model_name, token=found.token)
+                try:
+                    state = self._decide(gateway, found)
+                except StaleWriteError as error:
+                    return self._end_elsewhere(context, gateway, fleet, found, error)
                 return self._drive(context, gateway, fleet, found.token, state)
 
     def on_kill(self) -> None:
@@ -133,16 +172,65 @@ class CanaryRolloutOperator(MLOpsOperator):
         gateway = ModelGatewayHook(self.gateway_conn_id).gateway()
         self._give_back(gateway, self._held_token, "the task was ended while it moved traffic")
 
+    def _wants(self, name: str) -> bool:
+        value = getattr(self, name)
+        if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
+        if not isinstance(value, bool):
+            raise SpecificationError(name, value, "true or false")
+        return value
+
+    def _check(self) -> None:
+        check_users(self.assigned_users)
+        for name in ("on_step", "on_rollback", "on_promotion"):
+            check_notices(name, getattr(self, name))
+
+    def _preview(self, hook: ModelGatewayHook, spec: RolloutSpec) -> dict[str, Any]:
+        from airflow_mlops.rollout.preview import preview, tell
+
+        found = preview(hook.gateway(), hook.fleet(), route=self.model_name, candidate=self.candidate, spec=spec)
+        for line in tell(found):
+            self.log.info("%s", line)
+        return {"outcome": "dry_run", **encode(found)}
+
+    def _decide(self, gateway: Gateway, found: RolloutEvent) -> RolloutState:
+        """Return the stored rollout, after what was asked for was written into it."""
+        if found.kind == "lost":
+            raise StaleWriteError(found.message)
+        if found.kind == "broken":
+            reason = f"the rollout could not be judged: {found.message}"
+            return gateway.abort(self.model_name, token=found.token, reason=reason)
+        if found.kind == "answered":
+            self.log.info("%s", carry_out_answer(gateway, self.model_name, found))
+        return gateway.held(self.model_name, token=found.token)
+
+    def _end_elsewhere(
+        self, context: Context, gateway: Gateway, fleet: ServerFleet, found: RolloutEvent, error: StaleWriteError
+    ) -> dict[str, Any]:
+        """End with the reason for which somebody else gave the traffic back: a newer rollout, or the watchdog."""
+        lease = gateway.store.load(self.model_name)
+        left = () if lease is None else (lease.state, lease.previous)
+        for state in left:
+            if state is not None and state.phase == "rolled_back" and state.started_at == found.started_at:
+                evidence_uri = self._publish(context, fleet, state)
+                self._tell(context, state, evidence_uri)
+                return self._end(state, self._result(context, state, evidence_uri))
+        raise error
+
     def _acquire(self, context: Context, gateway: Gateway, spec: RolloutSpec) -> Lease:
         who = origin(context)
         holder = "/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index)))
+        seconds = spec.max_unknown_seconds + _LEASE_RESERVE_SECONDS
         try:
-            lease = gateway.store.acquire(
-                self.model_name, holder, lease_seconds=spec.max_unknown_seconds + _LEASE_RESERVE_SECONDS
-            )
+            if self._wants("supersede"):
+                from airflow_mlops.rollout.by_hand import take_over
+
+                lease = take_over(gateway, self.model_name, holder=holder, lease_seconds=seconds)
+            else:
+                lease = gateway.store.acquire(self.model_name, holder, lease_seconds=seconds)
         except LeaseHeldError as error:
             # Waiting would hide that two pipelines release the same model.
-            raise AirflowFailException(str(error)) from error
+            raise AirflowFailException(f"{error}; supersede aborts it first") from error
         self._held_token = lease.token
         return lease
 
@@ -153,14 +241,24 @@ class CanaryRolloutOperator(MLOpsOperator):
             if state.phase == "rolled_back":
                 # Going back waits for nothing, not even for being recorded; going on does.
                 self._apply(gateway, token, state)
-                evidence_uri = self._publish(context, fleet, state)
+                evidence_uri = ""
+                try:
+                    evidence_uri = self._publish(context, fleet, state)
+                finally:
+                    self._tell(context, state, evidence_uri)
             else:
                 evidence_uri = self._publish(context, fleet, state)
                 self._apply(gateway, token, state)
+                if evidence_uri or state.finished:
+                    self._tell(context, state, evidence_uri)
             if state.finished:
-                return self._finish(context, gateway, token, state, evidence_uri)
+                result = self._result(context, state, evidence_uri)
+                gateway.store.release(self.model_name, token=token)
+                self._held_token = None
+                return self._end(state, result)
             if self.deferrable:
-                self.defer(trigger=self._trigger(context, token, state), method_name="resume")
+                kwargs = {"token": token, "started_at": state.started_at}
+                self.defer(trigger=self._trigger(context, token, state), method_name="resume", kwargs=kwargs)
             state = self._wait(gateway, token, state)
 
     def _publish(self, context: Context, fleet: ServerFleet, state: RolloutState) -> str:
@@ -172,6 +270,12 @@ class CanaryRolloutOperator(MLOpsOperator):
         evidence_uri = record_decisions(store, origin(context), fleet, state)
         publish_report(context, store, "rollout", render_html(state, evidence_uri=evidence_uri))
         return evidence_uri
+
+    def _tell(self, context: Context, state: RolloutState, evidence_uri: str) -> None:
+        """Call the notifiers; whatever they do, the rollout goes on."""
+        notices = {"progressing": self.on_step, "promoted": self.on_promotion, "rolled_back": self.on_rollback}
+        address = report_url(origin(context), "rollout")
+        notify(context, notices[state.phase], rollout_facts(state, evidence_uri=evidence_uri, report_address=address))
 
     def _apply(self, gateway: Gateway, token: int, state: RolloutState) -> None:
         from airflow_mlops.rollout.state import intended_weights
@@ -187,9 +291,11 @@ class CanaryRolloutOperator(MLOpsOperator):
             self.log.warning("%s", error)
 
     def _trigger(self, context: Context, token: int, state: RolloutState) -> RolloutTrigger:
+        from airflow_mlops.rollout.state import awaits_approval
         from airflow_mlops.triggers.rollout import RolloutTrigger
 
         who = origin(context)
+        asked = show_question(context, state, check_users(self.assigned_users)) if awaits_approval(state) else ""
         return RolloutTrigger(
             gateway_conn_id=self.gateway_conn_id,
             route=self.model_name,
@@ -201,6 +307,8 @@ class CanaryRolloutOperator(MLOpsOperator):
                 "task_id": who.task_id,
                 "map_index": who.map_index,
             },
+            started_at=state.started_at,
+            asked=asked,
         )
 
     def _wait(self, gateway: Gateway, token: int, state: RolloutState) -> RolloutState:
@@ -214,9 +322,7 @@ class CanaryRolloutOperator(MLOpsOperator):
             if plan.has_effects:
                 return state
 
-    def _finish(
-        self, context: Context, gateway: Gateway, token: int, state: RolloutState, evidence_uri: str
-    ) -> dict[str, Any]:
+    def _result(self, context: Context, state: RolloutState, evidence_uri: str) -> dict[str, Any]:
         from airflow_mlops.rollout.state import intended_weights
 
         result = {
@@ -229,8 +335,9 @@ class CanaryRolloutOperator(MLOpsOperator):
             "evidence_uri": evidence_uri,
         }
         context["ti"].xcom_push(key="return_value", value=result)
-        gateway.store.release(self.model_name, token=token)
-        self._held_token = None
+        return result
+
+    def _end(self, state: RolloutState, result: dict[str, Any]) -> dict[str, Any]:
         if state.phase == "rolled_back":
             raise AirflowFailException(f"rolled back to {state.stable}: {state.reason}")
         return result

@@ -8,7 +8,7 @@ look has stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from airflow_mlops.exceptions import (
@@ -37,7 +37,8 @@ class Standing:
     """Where a route's rollout is.
 
     :param route: the route, which is the model's name
-    :param phase: ``progressing``, ``promoted``, ``rolled_back``, or ``starting`` before the first step is stored
+    :param phase: ``progressing``, ``promoted``, ``rolled_back``, ``starting`` before the first step is stored, or
+        ``none`` after a rollout that never began
     :param candidate: target that shall take over, None while it is not known
     :param stable: target that it is compared with
     :param step: position of the present step, from 1
@@ -86,18 +87,20 @@ def standing(gateway: Gateway, route: str) -> Standing:
         weights, problem = dict(view.weights), "; ".join(view.foreign_edits)
     except (AdapterError, ContractError) as error:
         problem = str(error)
-    held = {
-        "holder": lease.holder,
-        "seconds_left": lease.expires_at - gateway.clock.now() if lease.holder else None,
-        "weights": weights,
-        "problem": problem,
-    }
     state = lease.state
-    if state is None:
-        return Standing(route=route, phase="starting" if lease.holder else "none", **held)
-    verdict = combine(state.checks) if state.checks else None
-    return Standing(
+    held = Standing(
         route=route,
+        phase="starting",
+        weights=weights,
+        holder=lease.holder,
+        seconds_left=lease.expires_at - gateway.clock.now() if lease.holder else None,
+        problem=problem,
+    )
+    if state is None:
+        return held if lease.holder else replace(held, phase="none")
+    verdict = combine(state.checks) if state.checks else None
+    return replace(
+        held,
         phase=state.phase,
         candidate=state.candidate,
         stable=state.stable,
@@ -108,7 +111,6 @@ def standing(gateway: Gateway, route: str) -> Standing:
         reason=state.reason,
         awaits_approval=awaits_approval(state),
         requests_missing=_missing(state),
-        **held,
     )
 
 

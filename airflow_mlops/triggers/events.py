@@ -21,15 +21,20 @@ T = TypeVar("T")
 class RolloutEvent:
     """A rollout needs its task.
 
-    :param kind: ``act`` when the stored state says more than the route, ``lost`` when the lease passed on, ``broken``
-        when judging itself failed
+    :param kind: ``act`` when the stored state says more than the route, ``ask`` when a step waits for a person,
+        ``answered`` when that person has answered the form, ``lost`` when the lease passed on, ``broken`` when judging
+        itself failed
     :param token: the lease's token
     :param message: one sentence for the log, or the error
+    :param started_at: when the rollout began, which tells it from others of the same route
+    :param answer: what Airflow says of the answer
     """
 
-    kind: Literal["act", "lost", "broken"]
+    kind: Literal["act", "ask", "answered", "lost", "broken"]
     token: int
     message: str
+    started_at: float = 0.0
+    answer: Mapping[str, Any] | None = None
 
 
 def to_payload(event: Any) -> dict[str, Any]:

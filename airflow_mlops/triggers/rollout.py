@@ -10,7 +10,9 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_mlops.exceptions import StaleWriteError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
-from airflow_mlops.rollout.plan import describe
+from airflow_mlops.rollout.plan import Plan, describe
+from airflow_mlops.rollout.state import RolloutState, awaits_approval
+from airflow_mlops.triggers.approval import close_form, read_form
 from airflow_mlops.triggers.events import RolloutEvent, to_payload
 from airflow_mlops.triggers.task_state import STILL_AT_WORK, task_state
 
@@ -20,17 +22,29 @@ __all__ = ["RolloutTrigger"]
 class RolloutTrigger(BaseTrigger):
     """Wakes the rollout's task when there is something to do.
 
-    Two of these may run for one rollout while Airflow moves triggers; the store lets one look through.
+    Two of these may run for one rollout while Airflow moves triggers; the store lets one look through. While a step
+    waits for approval they go on looking, and read the answer to the task's form beside it. Airflow itself wakes a
+    deferred task whose form is answered, but not when the answer comes before the task has gone to sleep.
 
     :param gateway_conn_id: connection of the gateway
     :param route: the route, which is the model's name
     :param token: of the lease under which the rollout began
     :param look_seconds: time between two looks
     :param task: dag_id, run_id, task_id and map_index of the waiting task
+    :param started_at: when the rollout began
+    :param asked: id of the task instance whose form asks for approval, empty while nobody is asked
     """
 
     def __init__(
-        self, *, gateway_conn_id: str, route: str, token: int, look_seconds: float, task: dict[str, Any]
+        self,
+        *,
+        gateway_conn_id: str,
+        route: str,
+        token: int,
+        look_seconds: float,
+        task: dict[str, Any],
+        started_at: float = 0.0,
+        asked: str = "",
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.gateway_conn_id = gateway_conn_id
@@ -38,6 +52,8 @@ class RolloutTrigger(BaseTrigger):
         self.token = token
         self.look_seconds = look_seconds
         self.task_key = task
+        self.started_at = started_at
+        self.asked = asked
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -49,6 +65,8 @@ class RolloutTrigger(BaseTrigger):
                 "token": self.token,
                 "look_seconds": self.look_seconds,
                 "task": self.task_key,
+                "started_at": self.started_at,
+                "asked": self.asked,
             },
         )
 
@@ -56,19 +74,22 @@ class RolloutTrigger(BaseTrigger):
         """Look until the task has to act."""
         try:
             gateway = await self._open()
-            while True:
-                await asyncio.sleep(self.look_seconds)
-                message = await self._look(gateway)
-                if message is not None:
-                    event = RolloutEvent(kind="act", token=self.token, message=message)
-                    break
+            event = None
+            while event is None:
+                event = await self._answered()
+                if event is None:
+                    await asyncio.sleep(self.look_seconds)
+                    event = await self._look(gateway)
         except StaleWriteError as error:
-            event = RolloutEvent(kind="lost", token=self.token, message=str(error))
+            event = self._event("lost", str(error))
         except Exception as error:
             # Without this the task would fail and the candidate keep its traffic with nobody judging it.
             self.log.exception("The rollout of %s cannot be judged", self.route)
-            event = RolloutEvent(kind="broken", token=self.token, message=f"{type(error).__name__}: {error}")
+            event = self._event("broken", f"{type(error).__name__}: {error}")
         yield TriggerEvent(to_payload(event))
+
+    def _event(self, kind: Any, message: str, **more: Any) -> RolloutEvent:
+        return RolloutEvent(kind=kind, token=self.token, message=message, started_at=self.started_at, **more)
 
     async def _open(self) -> Gateway:
         from airflow_mlops.hooks.gateway import ModelGatewayHook
@@ -76,23 +97,42 @@ class RolloutTrigger(BaseTrigger):
         hook = await ModelGatewayHook.aopen(self.gateway_conn_id)
         return hook.gateway()
 
-    async def _look(self, gateway: Gateway) -> str | None:
+    async def _look(self, gateway: Gateway) -> RolloutEvent | None:
         """Return what has to be done, None when nothing has."""
         try:
-            _, plan = await asyncio.to_thread(gateway.look, self.route, token=self.token)
+            state, plan = await asyncio.to_thread(gateway.look, self.route, token=self.token)
         except TransientAdapterError as error:
             # The store could not be reached: nothing was recorded, so the budget for the unknown runs on.
             self.log.warning("%s: %s", self.route, error)
             return None
         self.log.info("%s: %s", self.route, describe(plan))
-        return describe(plan) if plan.has_effects else None
+        waits = awaits_approval(state)
+        if self.asked and not waits:
+            await self._close_form(state, plan)
+        if plan.has_effects:
+            return self._event("act", describe(plan))
+        return self._event("ask", describe(plan)) if waits and not self.asked else None
+
+    async def _answered(self) -> RolloutEvent | None:
+        answer = await read_form(self.asked) if self.asked else None
+        return None if answer is None else self._event("answered", "the form was answered", answer=answer)
+
+    async def _close_form(self, state: RolloutState, plan: Plan) -> None:
+        """Ask nobody any more: the step was approved by a command, or is over in another way."""
+        from airflow_mlops.evaluation.approval import APPROVE, REJECT
+
+        await close_form(self.asked, [REJECT if state.phase == "rolled_back" else APPROVE], plan.reason)
+        self.asked = ""
 
     async def on_kill(self) -> None:
         """Give the traffic back when a person ended or cleared the waiting task.
 
-        Triggers that only move to another process are reported to come here too (Airflow issue 73454), so the task's
-        state is asked first.
+        Triggers that only move to another process are reported to come here too (Airflow issue 73454), and so do
+        those whose task Airflow wakes because its form was answered; so form and task are asked first.
         """
+        if await self._answered() is not None:
+            self.log.info("%s: the task goes on with the answer to its form", self.route)
+            return
         state = await self._task_state()
         if state in STILL_AT_WORK:
             self.log.info("%s: the task is %s, the rollout goes on", self.route, state)
