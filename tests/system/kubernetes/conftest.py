@@ -28,6 +28,7 @@ from tests.system.kubernetes.controllers import (  # noqa: F401 - fixtures
     forget_definitions,
     resource_arguments,
 )
+from tests.system.kubernetes.servers import fleet, pretended, serving  # noqa: F401 - fixtures
 from tests.system.trainer_image import trainer_image
 
 ROOT = Path(__file__).parents[3]
