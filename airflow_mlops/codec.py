@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import json
 import math
@@ -64,18 +65,24 @@ def decode(cls: type[T], value: Any, *, where: str = "") -> T:
     return result
 
 
+@functools.cache
+def _shape(cls: Any) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    """Return what may be given and its types; resolving annotations costs more than everything else here."""
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    return fields, typing.get_type_hints(cls)
+
+
 def _dataclass(cls: Any, value: Any, where: str) -> Any:
     if isinstance(value, cls):
         return value
     if not isinstance(value, Mapping):
         raise SpecificationError(where, value, f"a mapping with the fields of {cls.__name__}")
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    fields, hints = _shape(cls)
     for key in value:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}? One of" if near else "one of"
             raise SpecificationError(f"{where}.{key}", value[key], f"no such field; {hint} {', '.join(fields)}")
-    hints = typing.get_type_hints(cls)
     arguments = {}
     for name, field in fields.items():
         if name in value:

@@ -9,10 +9,10 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import evaluation, imports, rollouts, validation
+from tests.benchmarks import evaluation, imports, rollouts, triggerer, validation
 
-#: Measured with the fixtures of the cluster's tests, where there is a cluster.
-ON_A_CLUSTER = ("pods.py", "warm_pod.py")
+#: Measured with the fixtures of the tests; the pods where there is a cluster.
+WITH_FIXTURES = ("rollout_slots.py", "pods.py", "warm_pod.py")
 
 
 def main() -> None:
@@ -29,14 +29,16 @@ def main() -> None:
         print(row)
     for row in evaluation.measure(options.runs):
         print(row)
-    for name in ON_A_CLUSTER:
-        for row in measure_on_a_cluster(Path(__file__).with_name(name)):
+    for row in triggerer.measure():
+        print(row)
+    for name in WITH_FIXTURES:
+        for row in measure_with_fixtures(Path(__file__).with_name(name)):
             print(row)
     print("\nWho rolls back wrongly, and who misses what\n")
     print("\n".join(rollouts.measure()))
 
 
-def measure_on_a_cluster(file: Path) -> list[str]:
+def measure_with_fixtures(file: Path) -> list[str]:
     """Run a file of measurements and return its rows.
 
     :raises SystemExit: if a measurement failed
