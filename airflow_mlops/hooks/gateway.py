@@ -36,12 +36,17 @@ class ModelGatewayHook(BaseHook):
         super().__init__()
         self.gateway_conn_id = gateway_conn_id
         self._connection: Connection | None = None
+        self._others: dict[str, Connection] = {}
 
     @classmethod
     async def aopen(cls, gateway_conn_id: str) -> Self:
         """Return a hook whose connection was read already, for code that must not block."""
         hook = cls(gateway_conn_id)
         hook._connection = await cls.aget_connection(gateway_conn_id)
+        from airflow_mlops.hooks.metric_sources import connections_of
+
+        for conn_id in connections_of(hook._connection.extra_dejson.get("metrics")):
+            hook._others[conn_id] = await cls.aget_connection(conn_id)
         return hook
 
     def _read(self) -> Connection:
@@ -97,10 +102,23 @@ class ModelGatewayHook(BaseHook):
         return FileRolloutStore(self.directory)
 
     def metrics(self) -> TrafficMetrics:
-        """Return who counts."""
+        """Return who counts: what the extra ``metrics`` says, see docs/metric-sources.md.
+
+        :raises SpecificationError: naming what is wrong in it
+        """
+        from airflow_mlops.hooks.metric_sources import open_metrics
+
+        given = self._read().extra_dejson.get("metrics") or "envoy"
+        where = f"connection {self.gateway_conn_id!r}, extra.metrics"
+        return open_metrics(given, envoy=self._envoy_statistics, read=self._other, where=where)
+
+    def _envoy_statistics(self) -> TrafficMetrics:
         from airflow_mlops.adapters.metrics.envoy_statistics import EnvoyStatistics
 
         return EnvoyStatistics(self.admin_url)
+
+    def _other(self, conn_id: str) -> Connection:
+        return self._others.get(conn_id) or self.get_connection(conn_id)
 
     def fleet(self) -> ServerFleet:
         """Return who runs the model servers."""

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 
 if TYPE_CHECKING:
+    from airflow.sdk import Connection
     from sqlalchemy import URL
 
     from airflow_mlops.adapters.tables.sql import SqlTable
@@ -25,7 +26,12 @@ _SCHEME = "sqlalchemy_scheme"
 
 
 def open_table(
-    conn_id: str, *, table: str | None = None, schema: str | None = None, query: str | None = None
+    conn_id: str,
+    *,
+    table: str | None = None,
+    schema: str | None = None,
+    query: str | None = None,
+    connection: Connection | None = None,
 ) -> SqlTable:
     """Open a table or a query; nothing is connected yet.
 
@@ -33,14 +39,15 @@ def open_table(
     :param table: name of the table
     :param schema: schema of the table, None for the database's default
     :param query: a SELECT statement, instead of a table
+    :param connection: the connection, if it was read already
     :raises SpecificationError: if there is no such connection, or not exactly one of table and query
     """
     from airflow_mlops.adapters.tables.sql import SqlTable
 
-    return SqlTable(sqlalchemy_url(conn_id), connection=conn_id, table=table, schema=schema, query=query)
+    return SqlTable(sqlalchemy_url(conn_id, connection), connection=conn_id, table=table, schema=schema, query=query)
 
 
-def sqlalchemy_url(conn_id: str) -> URL:
+def sqlalchemy_url(conn_id: str, connection: Connection | None = None) -> URL:
     """Return SQLAlchemy's URL of a connection.
 
     Where the provider of the connection's type is installed, its hook says it, and which extras count. Else it is
@@ -48,13 +55,14 @@ def sqlalchemy_url(conn_id: str) -> URL:
     become parameters of the URL. The extra ``sqlalchemy_scheme`` names dialect and driver, as in
     ``postgresql+pg8000``.
 
+    :param connection: the connection, if it was read already
     :raises SpecificationError: if there is no such connection
     :raises PermanentAdapterError: if SQLAlchemy is not installed
     """
     if find_spec("sqlalchemy") is None:
         raise PermanentAdapterError("data in a database need SQLAlchemy; install airflow-mlops[sql]")
     try:
-        connection = BaseHook.get_connection(conn_id)
+        connection = connection or BaseHook.get_connection(conn_id)
     except AirflowException as error:
         raise SpecificationError("sql_conn_id", conn_id, f"the id of an Airflow connection: {error}") from error
     scheme = connection.extra_dejson.get(_SCHEME)

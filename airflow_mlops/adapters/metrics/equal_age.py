@@ -35,11 +35,11 @@ class ArrivedLabel:
 class LabelLookup(Protocol):
     """Where labels arrive."""
 
-    def refresh(self) -> None:
-        """Learn what is new."""
+    def refresh(self, model_name: str) -> None:
+        """Learn what is new of a model."""
         ...
 
-    def find(self, ids: Sequence[str]) -> Mapping[str, Sequence[ArrivedLabel]]:
+    def find(self, model_name: str, ids: Sequence[str]) -> Mapping[str, Sequence[ArrivedLabel]]:
         """Return the labels of some ids; an id without labels may be missing."""
         ...
 
@@ -109,7 +109,8 @@ class LabelTallies:
         :raises ContractError: at a line or a label that is none
         """
         now = self._clock.now()
-        self._labels.refresh()
+        for model_name in sorted({target.rpartition("-v")[0] for target in targets}):
+            self._labels.refresh(model_name)
         found = {target: self._read(target, now) for target in targets}
         # Only now: of a look that failed half-way the predictions are still to be judged.
         self._labels.forget(now - self._age_seconds - 2 * self._settle_seconds)
@@ -121,7 +122,7 @@ class LabelTallies:
         oldest = now - self._age_seconds - self._settle_seconds
         # The log is read as far as predictions are old enough, so none of the younger ones has to be remembered.
         for rows in counted.tail.batches(logged_prediction, ready=lambda row: row.time <= oldest):
-            found = self._labels.find([row.id for row in rows])
+            found = self._labels.find(folder.parent.name, [row.id for row in rows])
             told = [(row, label) for row in rows if (label := self._label(row, found.get(row.id, ()))) is not None]
             counted.matured += len(rows)
             counted.labelled += len(told)

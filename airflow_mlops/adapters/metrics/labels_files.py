@@ -16,38 +16,42 @@ __all__ = ["FileLabels"]
 class FileLabels:
     """Reads labels as they arrive, and remembers those that a prediction may still need.
 
-    :param folder: of one model's labels, ``*.jsonl``
+    :param root: folder of all labels, with a folder per model, in it ``*.jsonl``
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._tail = LogTail(folder)
-        self._labels: dict[str, list[ArrivedLabel]] = {}
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._tails: dict[str, LogTail] = {}
+        self._labels: dict[str, dict[str, list[ArrivedLabel]]] = {}
 
-    def refresh(self) -> None:
+    def refresh(self, model_name: str) -> None:
         """Read new labels.
 
-        :raises PermanentAdapterError: if there is no such folder
+        :raises PermanentAdapterError: if there is no folder of the model
         :raises TransientAdapterError: when a file cannot be read
         :raises ContractError: at a line that is no label
         """
-        if not self._folder.is_dir():
-            raise PermanentAdapterError(f"{self._folder}: there are no labels here")
-        for rows in self._tail.batches(_label):
+        folder = self._root / model_name
+        if not folder.is_dir():
+            raise PermanentAdapterError(f"{folder}: there are no labels of model {model_name!r} here")
+        known = self._labels.setdefault(model_name, {})
+        for rows in self._tails.setdefault(model_name, LogTail(folder)).batches(_label):
             for identifier, label in rows:
-                self._labels.setdefault(identifier, []).append(label)
+                known.setdefault(identifier, []).append(label)
 
-    def find(self, ids: Sequence[str]) -> Mapping[str, Sequence[ArrivedLabel]]:
+    def find(self, model_name: str, ids: Sequence[str]) -> Mapping[str, Sequence[ArrivedLabel]]:
         """Return the labels of some ids."""
-        return {identifier: self._labels[identifier] for identifier in ids if identifier in self._labels}
+        known = self._labels.get(model_name, {})
+        return {identifier: known[identifier] for identifier in ids if identifier in known}
 
     def forget(self, before: float) -> None:
         """Forget labels that no prediction can need any more."""
-        self._labels = {
-            identifier: kept
-            for identifier, labels in self._labels.items()
-            if (kept := [label for label in labels if label.arrived_at >= before])
-        }
+        for model_name, known in self._labels.items():
+            self._labels[model_name] = {
+                identifier: kept
+                for identifier, labels in known.items()
+                if (kept := [label for label in labels if label.arrived_at >= before])
+            }
 
 
 def _label(document: Mapping[str, Any]) -> tuple[str, ArrivedLabel]:

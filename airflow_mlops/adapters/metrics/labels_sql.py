@@ -51,7 +51,7 @@ class SqlLabels:
         self._rows = rows
         self._checked = False
 
-    def refresh(self) -> None:
+    def refresh(self, model_name: str) -> None:  # noqa: ARG002 - the query says whose labels they are
         """Look at the columns once.
 
         :raises SpecificationError: when one is missing
@@ -68,7 +68,11 @@ class SqlLabels:
     def forget(self, before: float) -> None:
         """Forget nothing, because nothing is remembered."""
 
-    def find(self, ids: Sequence[str]) -> Mapping[str, Sequence[ArrivedLabel]]:
+    def find(
+        self,
+        model_name: str,  # noqa: ARG002
+        ids: Sequence[str],
+    ) -> Mapping[str, Sequence[ArrivedLabel]]:
         """Return the labels of some ids.
 
         :raises ContractError: when a label or a time is none

@@ -226,10 +226,15 @@ class PrometheusMetrics:
         return _result(document, name)
 
     def _open(self) -> Any:
+        import ssl
+
         import httpx
 
         if self._client is None:
             access = self._access
+            verify = (
+                ssl.create_default_context(cafile=access.verify) if isinstance(access.verify, str) else access.verify
+            )
             basic = httpx.BasicAuth(access.login, access.password or "") if access.login else None
             bearer = {"Authorization": f"Bearer {access.password}"} if access.password and not access.login else {}
             self._client = httpx.Client(
@@ -237,7 +242,7 @@ class PrometheusMetrics:
                 auth=basic,
                 headers=bearer,
                 timeout=self._timeout_seconds,
-                verify=access.verify,
+                verify=verify,
                 limits=httpx.Limits(max_keepalive_connections=0),
             )
         return self._client

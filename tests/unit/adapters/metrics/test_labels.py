@@ -44,7 +44,7 @@ class Labels:
 
     def lookup(self, kind: str) -> LabelLookup:
         if kind == "files":
-            return FileLabels(self.file.parent)
+            return FileLabels(self.file.parent.parent)
         return SqlLabels(SqlTable(f"sqlite:///{self.database}", connection="warehouse", query=QUERY))
 
 
@@ -170,7 +170,7 @@ def test_what_is_missing_is_named(tmp_path: Path, labels: Labels, clock: ManualC
     narrow = SqlTable(f"sqlite:///{labels.database}", connection="warehouse", query="SELECT flight AS id FROM arrivals")
     with pytest.raises(SpecificationError, match=r"'id' is not accepted; .* columns id, label, arrived_at"):
         LabelTallies(tmp_path, SqlLabels(narrow), age_seconds=1, clock=clock).read(["m-v1"], ["labels"])
-    with pytest.raises(PermanentAdapterError, match="there are no labels here"):
+    with pytest.raises(PermanentAdapterError, match="there are no labels of model 'm' here"):
         LabelTallies(tmp_path, FileLabels(tmp_path / "none"), age_seconds=1).read(["m-v1"], ["labels"])
     with pytest.raises(SpecificationError, match="age_seconds: -1"):
         LabelTallies(tmp_path, FileLabels(tmp_path), age_seconds=-1)
