@@ -54,7 +54,7 @@ class MemoryKubernetes:
     def _get(self, path: str, query: Mapping[str, str], _: Any) -> Any:
         if path in self.objects:
             return self.objects[path]
-        if path.count("/") % 2 == 0:  # …/namespaces/NAMESPACE/PLURAL is a list
+        if path.partition("/namespaces/")[2].count("/") == 1:  # …/namespaces/NAMESPACE/PLURAL is a list
             wanted = [pair.split("=") for pair in query.get("labelSelector", "").split(",") if pair]
             items = [
                 document
