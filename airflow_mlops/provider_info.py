@@ -31,9 +31,20 @@ _OPERATORS = (
     "registry",
     "rollout",
     "serving",
+    "shadow",
     "training",
     "validation",
     "warm_step",
+)
+_TRIGGERS = (
+    "data",
+    "model_version",
+    "model_version_wait",
+    "rollout",
+    "rollout_end",
+    "serving",
+    "training",
+    "training_jobs",
 )
 
 
@@ -65,10 +76,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": _modules("operators", *_OPERATORS),
         "hooks": _modules("hooks", "gateway", "mlflow"),
-        "sensors": _modules("sensors", "data", "model_version", "training"),
-        "triggers": _modules(
-            "triggers", "data", "model_version", "model_version_wait", "rollout", "serving", "training", "training_jobs"
-        ),
+        "sensors": _modules("sensors", "data", "model_version", "rollout", "training"),
+        "triggers": _modules("triggers", *_TRIGGERS),
     }
 
 

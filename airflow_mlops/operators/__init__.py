@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StartModelServerOperator,
         StopModelServersOperator,
     )
+    from airflow_mlops.operators.shadow import ShadowRolloutOperator
     from airflow_mlops.operators.training import TrainLocallyOperator
     from airflow_mlops.operators.validation import ValidateDataOperator
     from airflow_mlops.operators.warm_step import RunInWarmPodOperator, StopWarmPodOperator
@@ -53,6 +54,7 @@ __all__ = [
     "RegisterModelOperator",
     "RollBackModelOperator",
     "RunInWarmPodOperator",
+    "ShadowRolloutOperator",
     "SnapshotDatasetOperator",
     "StartModelServerOperator",
     "StartWarmPodOperator",
@@ -85,6 +87,7 @@ _MODULES = {
     "RegisterModelOperator": "registration",
     "RollBackModelOperator": "registry",
     "RunInWarmPodOperator": "warm_step",
+    "ShadowRolloutOperator": "shadow",
     "SnapshotDatasetOperator": "datasets",
     "StartModelServerOperator": "serving",
     "StartWarmPodOperator": "pod_start",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from airflow_mlops.clock import Clock
 from airflow_mlops.exceptions import LeaseHeldError
+from airflow_mlops.rollout.mirroring import end_mirror
 from airflow_mlops.rollout.ports import RolloutStore, Router
 from airflow_mlops.rollout.state import RolloutState, intended_weights, is_under_way
 from airflow_mlops.rollout.step import abort
@@ -20,6 +21,8 @@ _LEASE_SECONDS = 30.0
 
 def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Clock) -> str | None:
     """Give a route's traffic back to its stable model if the rollout's lease has ended undecided.
+
+    Copies of its requests to a candidate in the shadow end too.
 
     A promotion that was decided but not carried out is carried out.
 
@@ -46,6 +49,8 @@ def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Cl
         store.save(route, state, token=lease.token, renew=True)
         router.set_weights(route, intended_weights(state), fencing_token=lease.token, expected_generation=None)
         said = f"all traffic of {route} went back to {state.stable}: {state.reason}"
+    if end_mirror(router, route, token=lease.token):
+        said = f"the requests of {route} are copied no more: {found.holder} recorded nothing until its lease ended"
     store.release(route, token=lease.token)
     return said
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from airflow_mlops.exceptions import (
     LeaseHeldError,
@@ -16,6 +16,7 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.observation import ArmCounters, RouteView, Tally
 from airflow_mlops.rollout.ports import Lease
+from airflow_mlops.rollout.routing import Mirror
 from airflow_mlops.rollout.state import RolloutState, is_under_way
 
 __all__ = ["ManualClock", "MemoryMetrics", "MemoryRolloutStore", "MemoryRouter", "memory_gateway"]
@@ -39,6 +40,8 @@ class ManualClock:
 @dataclass
 class MemoryRouter:
     """Routes in memory; ``edits`` stands for changes by another hand."""
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "verify"})
 
     views: dict[str, RouteView] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -71,7 +74,22 @@ class MemoryRouter:
         if expected_generation not in (None, view.generation) and not repeated:
             raise StaleWriteError(f"route {route!r}: generation is {view.generation}, not {expected_generation}")
         self.writes.append(wanted)
-        return self._write(view, replace(view, weights=wanted), fencing_token)
+        return self._write(view, replace(view, weights=wanted, mirror=None), fencing_token)
+
+    def set_mirror(
+        self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Copy requests to a target, or to none."""
+        if expected_generation is None:
+            self.edits.clear()
+        view = self._writable(route, fencing_token)
+        mirror = None if target is None else Mirror(target=target, percent=percent)
+        if target is not None and (target not in view.targets or view.weights.get(target)):
+            raise PermanentAdapterError(f"route {route!r}: {target} is no target without weight")
+        repeated = view.mirror == mirror and self.tokens.get(route) == fencing_token
+        if expected_generation not in (None, view.generation) and not repeated:
+            raise StaleWriteError(f"route {route!r}: generation is {view.generation}, not {expected_generation}")
+        return self._write(view, replace(view, mirror=mirror), fencing_token)
 
     def verify(self, route: str) -> Literal["ok", "pending", "unsupported"]:
         """Tell whether the weights are in effect: in memory they always are."""
@@ -95,7 +113,7 @@ class MemoryRouter:
         return view
 
     def _write(self, before: RouteView, after: RouteView, token: int) -> RouteView:
-        changed = (before.weights, before.targets) != (after.weights, after.targets)
+        changed = (before.weights, before.targets, before.mirror) != (after.weights, after.targets, after.mirror)
         self.views[after.route] = replace(after, generation=before.generation + changed, foreign_edits=())
         self.tokens[after.route] = token
         return self.observe(after.route)
