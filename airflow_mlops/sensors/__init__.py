@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_mlops.sensors.data import DataReadySensor
     from airflow_mlops.sensors.model_version import ModelVersionSensor
+    from airflow_mlops.sensors.rollout import RolloutSensor
     from airflow_mlops.sensors.training import TrainingSensor
 
-__all__ = ["DataReadySensor", "ModelVersionSensor", "TrainingSensor"]
+__all__ = ["DataReadySensor", "ModelVersionSensor", "RolloutSensor", "TrainingSensor"]
 
-_MODULES = {"DataReadySensor": "data", "ModelVersionSensor": "model_version", "TrainingSensor": "training"}
+_MODULES = {
+    "DataReadySensor": "data",
+    "ModelVersionSensor": "model_version",
+    "RolloutSensor": "rollout",
+    "TrainingSensor": "training",
+}
 
 
 def __getattr__(name: str) -> Any:

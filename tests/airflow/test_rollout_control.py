@@ -202,10 +202,10 @@ class TestPlan:
         words = ("plan", str(tmp_path / "spec.yaml"), "--route", "flights", "--candidate")
         status, out, _ = rollout(*words, "flights-v2")
         assert status == 0
+        not_yet = "the weights of this step are not in effect yet"
         assert out.splitlines()[:2] == [
             "route flights, now flights-v1 100 %: flights-v2 beside flights-v1",
-            "first: set weights [flights-v2 20 %, flights-v1 80 %] — inconclusive: "
-            "the weights of this step are not in effect yet",
+            f"first: set weights [flights-v2 20 %, flights-v1 80 %] — inconclusive: {not_yet}",
         ]
         assert "step 1: 20 %, 1 to 20 s, at least 100 requests at both models; a person approves it" in out
         assert "at last: flights-v2 100 %" in out
