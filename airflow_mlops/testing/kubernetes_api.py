@@ -76,7 +76,15 @@ class MemoryKubernetes:
             raise _refused(404, "NotFound", f"{path} not found")
         return self.objects.pop(path)
 
+    def _put(self, path: str, query: Mapping[str, str], body: Any) -> Any:
+        path, subresource = _without_subresource(path)
+        before = self._get(path, query, None)
+        if body["metadata"].get("resourceVersion") not in (None, before["metadata"]["resourceVersion"]):
+            raise _refused(409, "Conflict", f"{path} was changed meanwhile")
+        return self._replace(path, before, body, subresource)
+
     def _patch(self, path: str, query: Mapping[str, str], body: Sequence[Mapping[str, Any]]) -> Any:
+        path, subresource = _without_subresource(path)
         before = self._get(path, query, None)
         after = copy.deepcopy(before)
         try:
@@ -84,6 +92,14 @@ class MemoryKubernetes:
                 _apply(after, operation)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise _refused(422, "Invalid", f"the server rejected our request: {error}") from error
+        return self._replace(path, before, after, subresource)
+
+    def _replace(self, path: str, before: Any, after: Any, subresource: str) -> Any:
+        # A status is written by itself, and only there, as with definitions that have the subresource.
+        if subresource:
+            after = before | {subresource: after[subresource]}
+        else:
+            after = {**after, **({"status": before["status"]} if "status" in before else {})}
         return before if after == before else self._store(path, after, before)
 
     def _store(self, key: str, document: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +109,11 @@ class MemoryKubernetes:
         metadata["generation"] += document.get("spec") != before.get("spec")
         self.objects[key] = document
         return document
+
+
+def _without_subresource(path: str) -> tuple[str, str]:
+    head, _, last = path.rpartition("/")
+    return (head, last) if last == "status" else (path, "")
 
 
 def _apply(document: Any, operation: Mapping[str, Any]) -> None:
