@@ -95,11 +95,8 @@ class MemoryKubernetes:
         return self._replace(path, before, after, subresource)
 
     def _replace(self, path: str, before: Any, after: Any, subresource: str) -> Any:
-        # A status is written by itself, and only there, as with definitions that have the subresource.
         if subresource:
             after = before | {subresource: after[subresource]}
-        else:
-            after = {**after, **({"status": before["status"]} if "status" in before else {})}
         return before if after == before else self._store(path, after, before)
 
     def _store(self, key: str, document: dict[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
