@@ -67,6 +67,7 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_mlops.links.mlflow.MLflowRunLink",
             "airflow_mlops.links.report.ReportLink",
         ],
+        "notifications": ["airflow_mlops.notifications.rollout.RolloutNotifier"],
         "integrations": [
             {
                 "integration-name": _INTEGRATION,
@@ -113,6 +114,13 @@ def _gateway_connection() -> dict[str, Any]:
             "admin_url": {"label": "Envoy admin URL", "schema": text},
             "directory": {"label": "Folder of routes and rollouts", "schema": text},
             "serving_directory": {"label": "Folder of model servers", "schema": text},
+            "kind": {"label": "Kind of gateway; envoy if empty", "schema": text},
+            "namespace": {"label": "Namespace of routes and model servers", "schema": text},
+            "kubernetes_conn_id": {"label": "Kubernetes connection", "schema": text},
+            "kubeconfig": {"label": "Path of a kubeconfig", "schema": text},
+            "router": {"label": "Options of the router, as JSON", "schema": text},
+            "serving": {"label": "How model servers run in the cluster, as JSON", "schema": text},
+            "metrics": {"label": "What counts: envoy, prometheus, or JSON", "schema": text},
         },
         "ui-field-behaviour": {
             "hidden-fields": ["schema", "login", "password"],
@@ -123,6 +131,12 @@ def _gateway_connection() -> dict[str, Any]:
                 "admin_url": "http://127.0.0.1:8101",
                 "directory": "/srv/mlops/gateway",
                 "serving_directory": "/srv/mlops/serving",
+                "kind": "gateway_api",
+                "namespace": "models",
+                "kubernetes_conn_id": "kubernetes_default",
+                "router": '{"rule": "predict"}',
+                "serving": '{"image": "registry.example.com/mlops-server:1"}',
+                "metrics": "prometheus",
             },
         },
     }

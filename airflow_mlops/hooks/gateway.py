@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from airflow.sdk import BaseHook, Connection
 
 from airflow_mlops.clock import SystemClock
-from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.exceptions import MLOpsError, SpecificationError
 
 # Reading a DAG needs none of the ports and adapters, so they are imported where they are used.
 if TYPE_CHECKING:
+    from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
+    from airflow_mlops.hooks.gateway_kinds import Kind
     from airflow_mlops.rollout.look import Gateway
     from airflow_mlops.rollout.ports import RolloutStore, Router, ServerFleet, TrafficMetrics
 
@@ -19,10 +24,19 @@ __all__ = ["ModelGatewayHook"]
 
 
 class ModelGatewayHook(BaseHook):
-    """Reaches a gateway: an Envoy that is steered by files.
+    """Reaches a gateway.
 
-    The connection holds host and port for predictions; its extra holds ``admin_url`` (Envoy's own interface),
-    ``directory`` (folder of routes and rollouts) and ``serving_directory`` (folder of model servers).
+    The connection holds host and port for predictions. Its extra names the ``kind`` of gateway, see
+    :mod:`airflow_mlops.hooks.gateway_kinds`; without one it is an Envoy that is steered by files:
+
+    - ``envoy``: ``admin_url`` (Envoy's own interface), ``directory`` (folder of routes and rollouts) and
+      ``serving_directory`` (folder of model servers)
+    - in a cluster: ``namespace`` of routes, rollouts and model servers; ``router``, an object with options of the
+      kind's router; ``serving``, an object that says how model servers run, with their ``image``; and the way to the
+      cluster: ``kubernetes_conn_id``, or ``kubeconfig`` and ``cluster_context``, or ``in_cluster``; without any of
+      them what the process finds
+
+    ``metrics`` says who counts, see docs/metric-sources.md; ``envoy`` needs ``admin_url``.
 
     :param gateway_conn_id: the connection
     """
@@ -45,7 +59,10 @@ class ModelGatewayHook(BaseHook):
         hook._connection = await cls.aget_connection(gateway_conn_id)
         from airflow_mlops.hooks.metric_sources import connections_of
 
-        for conn_id in connections_of(hook._connection.extra_dejson.get("metrics")):
+        others = connections_of(hook._connection.extra_dejson.get("metrics"))
+        if cluster := hook._optional("kubernetes_conn_id"):
+            others.append(cluster)
+        for conn_id in others:
             hook._others[conn_id] = await cls.aget_connection(conn_id)
         return hook
 
@@ -54,16 +71,34 @@ class ModelGatewayHook(BaseHook):
             self._connection = self.get_connection(self.gateway_conn_id)
         return self._connection
 
+    @property
+    def _where(self) -> str:
+        return f"connection {self.gateway_conn_id!r}"
+
     def _extra(self, name: str, meaning: str) -> str:
         value: Any = self._read().extra_dejson.get(name)
         if not isinstance(value, str) or not value:
-            raise SpecificationError(f"connection {self.gateway_conn_id!r}, extra.{name}", value, meaning)
+            raise SpecificationError(f"{self._where}, extra.{name}", value, meaning)
+        return value
+
+    def _optional(self, name: str) -> str | None:
+        return self._extra(name, "text") if self._read().extra_dejson.get(name) not in (None, "") else None
+
+    def _object(self, name: str) -> Mapping[str, Any]:
+        value: Any = self._read().extra_dejson.get(name)
+        if isinstance(value, str) and value:
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)  # typed into the connection's form
+        if value in (None, ""):
+            return {}
+        if not isinstance(value, dict):
+            raise SpecificationError(f"{self._where}, extra.{name}", value, "an object")
         return value
 
     def _folder(self, name: str, meaning: str) -> Path:
         path = Path(self._extra(name, meaning))
         if not path.is_absolute():
-            raise SpecificationError(f"connection {self.gateway_conn_id!r}, extra.{name}", str(path), meaning)
+            raise SpecificationError(f"{self._where}, extra.{name}", str(path), meaning)
         return path
 
     @property
@@ -74,7 +109,7 @@ class ModelGatewayHook(BaseHook):
         """
         connection = self._read()
         if not connection.host:
-            raise SpecificationError(f"connection {self.gateway_conn_id!r}, host", connection.host, "a host name")
+            raise SpecificationError(f"{self._where}, host", connection.host, "a host name")
         if "://" in connection.host:
             return connection.host.rstrip("/") + (f":{connection.port}" if connection.port else "")
         return f"http://{connection.host}:{connection.port or 8100}"
@@ -89,14 +124,42 @@ class ModelGatewayHook(BaseHook):
         """Folder of routes and rollouts."""
         return self._folder("directory", "the absolute path of the gateway's folder")
 
+    @property
+    def kind(self) -> Kind:
+        """The kind of gateway.
+
+        :raises SpecificationError: if there is none of the name that the connection says
+        """
+        from airflow_mlops.hooks.gateway_kinds import kind_named
+
+        return kind_named(self._optional("kind") or "envoy", field_name=f"{self._where}, extra.kind")
+
+    @property
+    def namespace(self) -> str:
+        """Namespace of the routes, for kinds in a cluster."""
+        return self._extra("namespace", "the namespace of routes, rollouts and model servers")
+
     def router(self) -> Router:
         """Return who splits the traffic."""
-        from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
-
-        return EnvoyFilesRouter(self.directory)
+        kind = self.kind
+        if kind.in_cluster:
+            options = self._object("router")
+            for name in options:
+                if name not in kind.options:
+                    known = ", ".join(kind.options) or "none"
+                    raise SpecificationError(
+                        f"{self._where}, extra.router.{name}",
+                        options[name],
+                        f"one of the options of {kind.name}: {known}",
+                    )
+            return kind.cluster_router(self._objects(), options)
+        router: Router = kind.router_class()(self.directory)
+        return router
 
     def store(self) -> RolloutStore:
         """Return where rollouts are kept."""
+        if self.kind.in_cluster:
+            return self.kind.cluster_store(self._objects())
         from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 
         return FileRolloutStore(self.directory)
@@ -108,9 +171,10 @@ class ModelGatewayHook(BaseHook):
         """
         from airflow_mlops.hooks.metric_sources import open_metrics
 
-        given = self._read().extra_dejson.get("metrics") or "envoy"
-        where = f"connection {self.gateway_conn_id!r}, extra.metrics"
-        return open_metrics(given, envoy=self._envoy_statistics, read=self._other, where=where)
+        given = self._read().extra_dejson.get("metrics") or self.kind.metrics
+        return open_metrics(
+            given, envoy=self._envoy_statistics, read=self._other, where=f"{self._where}, extra.metrics"
+        )
 
     def _envoy_statistics(self) -> TrafficMetrics:
         from airflow_mlops.adapters.metrics.envoy_statistics import EnvoyStatistics
@@ -121,7 +185,20 @@ class ModelGatewayHook(BaseHook):
         return self._others.get(conn_id) or self.get_connection(conn_id)
 
     def fleet(self) -> ServerFleet:
-        """Return who runs the model servers."""
+        """Return who runs the model servers.
+
+        :raises SpecificationError: if others run them
+        """
+        kind = self.kind
+        if kind.deployments:
+            from airflow_mlops.hooks.fleets import open_fleet
+
+            given = self._object("serving")
+            return open_fleet(self._client(), given, namespace=self.namespace, where=f"{self._where}, extra.serving")
+        if kind.in_cluster:
+            raise SpecificationError(
+                f"{self._where}, extra.kind", kind.name, f"a kind whose model servers we run: {kind.title} is none"
+            )
         from airflow_mlops.adapters.serving.processes import ProcessFleet
 
         return ProcessFleet(self._folder("serving_directory", "the absolute path of the model servers' folder"))
@@ -132,14 +209,58 @@ class ModelGatewayHook(BaseHook):
 
         return Gateway(router=self.router(), store=self.store(), metrics=self.metrics(), clock=SystemClock())
 
+    def _client(self) -> Any:
+        from airflow_mlops.hooks.cluster import ClusterAccess
+
+        access = ClusterAccess(
+            conn_id=self._optional("kubernetes_conn_id"),
+            config_file=self._optional("kubeconfig"),
+            cluster_context=self._optional("cluster_context"),
+            in_cluster=self._in_cluster(),
+        )
+        hook = access.hook()
+        if access.conn_id in self._others:
+            hook.get_connection = self._other  # it was read before, where nothing may block
+        return hook.api_client
+
+    def _in_cluster(self) -> bool | None:
+        value = self._read().extra_dejson.get("in_cluster")
+        if value not in (None, True, False):
+            raise SpecificationError(f"{self._where}, extra.in_cluster", value, "true or false")
+        return value
+
+    def _objects(self, *, timeout_seconds: float = 5.0) -> KubernetesObjects:
+        from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
+
+        return KubernetesObjects(self._client(), self.namespace, timeout_seconds=timeout_seconds)
+
     def test_connection(self) -> tuple[bool, str]:
-        """Ask Envoy whether it is ready; takes three seconds at most."""
+        """Ask Envoy whether it is ready, or the cluster whether routes may be read; takes three seconds at most."""
+        try:
+            return self._test_cluster() if self.kind.in_cluster else self._test_envoy()
+        except MLOpsError as error:
+            return False, f"the gateway does not answer: {error}"
+        except Exception as error:  # noqa: BLE001 - whatever a client raises over what it was given to connect with
+            # Not the message: it may quote the configuration, tokens and all.
+            return False, f"the gateway cannot be reached: {type(error).__name__} while connecting to the cluster"
+
+    def _test_envoy(self) -> tuple[bool, str]:
         import httpx
 
         try:
             url = f"{self.admin_url.rstrip('/')}/ready"
             answer = httpx.get(url, timeout=3.0, trust_env=False)
-        except (httpx.HTTPError, httpx.InvalidURL, SpecificationError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             return False, f"the gateway does not answer: {error}"
         state = answer.text.strip()
         return answer.status_code == 200, f"Envoy at {self.admin_url} says {state}"
+
+    def _test_cluster(self) -> tuple[bool, str]:
+        from airflow_mlops.adapters.traffic.lease_store import LEASES
+
+        kind = self.kind
+        self.router()  # refuses options that it does not know
+        objects = self._objects(timeout_seconds=0.6)  # the client tries four times to connect
+        routes = kind.router_class().kind
+        found = [len(objects.list(one, {})) for one in (routes, LEASES)]
+        return True, f"namespace {objects.namespace} has {found[0]} {routes.plural} and {found[1]} leases"

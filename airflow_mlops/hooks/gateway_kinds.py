@@ -17,10 +17,7 @@ if TYPE_CHECKING:
     from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
     from airflow_mlops.rollout.ports import RolloutStore, Router
 
-__all__ = ["KINDS", "METRICS", "Kind", "kind_named"]
-
-#: Sources of measurements that a connection's ``metrics`` may name.
-METRICS = ("envoy", "prometheus")
+__all__ = ["KINDS", "Kind", "kind_named"]
 
 _NAME = "name of a route's object, in which {route} stands for the route; {route} is the default"
 
@@ -35,7 +32,7 @@ class Kind:
     :param options: connection extras that a cluster's router takes as keyword arguments, name to meaning
     :param in_cluster: whether routes are Kubernetes objects; their rollouts are then kept in Leases
     :param deployments: whether model servers are Deployments that we make; otherwise others run them
-    :param metrics: the source of measurements, one of :data:`METRICS`, unless the connection names one
+    :param metrics: the source of measurements, unless the connection names one
     """
 
     name: str

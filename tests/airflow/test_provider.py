@@ -116,7 +116,9 @@ def test_airflows_provider_manager_sees_everything():
     assert seen["package"]
     assert seen["hooks"] == {"mlflow": "MLflow", "model_gateway": "Model gateway"}
     assert seen["behaviours"] == ["mlflow", "model_gateway"]
-    assert seen["forms"] == [f"extra__model_gateway__{one}" for one in ("admin_url", "directory", "serving_directory")]
+    fields = ["admin_url", "directory", "kind", "kubeconfig", "kubernetes_conn_id", "metrics", "namespace", "router"]
+    fields += ["serving", "serving_directory"]
+    assert seen["forms"] == [f"extra__model_gateway__{one}" for one in fields]
     assert seen["cli"] == ["airflow_mlops.cli.definition"]
     assert "airflow_mlops" not in done.stderr
 
