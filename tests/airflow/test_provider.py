@@ -45,7 +45,7 @@ def test_the_version_is_the_packages():
 
 def _classes() -> list[str]:
     found = [connection["hook-class-name"] for connection in INFO["connection-types"]]
-    found += [*INFO.get("cli", ()), *INFO.get("extra-links", ())]
+    found += [*INFO.get("cli", ()), *INFO.get("extra-links", ()), *INFO.get("notifications", ())]
     return found + [decorator["class-name"] for decorator in INFO.get("task-decorators", ())]
 
 

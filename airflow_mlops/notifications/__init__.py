@@ -1,0 +1,1 @@
+"""Notifiers: who is told what, by the callbacks of operators and DAGs."""
