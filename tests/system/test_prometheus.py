@@ -1,0 +1,173 @@
+"""Counters out of a real Prometheus server that scrapes what a test shows it, and a real Envoy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from airflow_mlops.adapters.metrics.prometheus import Access, PrometheusMetrics
+from airflow_mlops.adapters.metrics.series import TEMPLATES
+from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
+from airflow_mlops.exceptions import PermanentAdapterError, TransientAdapterError
+from airflow_mlops.rollout.observation import ArmCounters, Counts, since
+from airflow_mlops.testing.gateway import Gateway, scripted_server
+from tests.prometheus import SCRAPE_SECONDS, Exporter, exporter, prometheus_server
+
+pytestmark = pytest.mark.system
+
+LISTEN, ADMIN, OLD, NEW = 22030, 22031, 22032, 22033
+
+
+def metrics(url: str, template: str, **access: str) -> PrometheusMetrics:
+    return PrometheusMetrics(Access(url=url, name="P", **access), TEMPLATES[template], scrape_seconds=SCRAPE_SECONDS)
+
+
+@pytest.fixture
+def pods() -> Iterator[tuple[Exporter, Exporter]]:
+    with exporter() as first, exporter() as second:
+        yield first, second
+
+
+@pytest.fixture
+def server(pods: tuple[Exporter, Exporter], tmp_path: Path) -> Iterator[str]:
+    with prometheus_server(tmp_path, [pod.address for pod in pods]) as url:
+        yield url
+
+
+def istio(target: str, **by_code: int) -> str:
+    """Return what a sidecar exports: answers by status, half of them within 100 ms."""
+    labels = f'reporter="destination",destination_workload="{target}"'
+    lines = [f'istio_requests_total{{{labels},response_code="{code[1:]}"}} {count}' for code, count in by_code.items()]
+    total = sum(by_code.values())
+    duration = "istio_request_duration_milliseconds"
+    lines += [
+        f'{duration}_bucket{{{labels},le="100"}} {total // 2}',
+        f'{duration}_bucket{{{labels},le="+Inf"}} {total}',
+        f"{duration}_count{{{labels}}} {total}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def model_server(version: str, *, answered: int, fast: int, **errors: int) -> str:
+    labels = f'model="m",version="{version}"'
+    lines = [f'mlops_model_errors_total{{{labels},kind="{kind}"}} {count}' for kind, count in errors.items()]
+    lines += [
+        f'mlops_model_request_seconds_bucket{{{labels},le="1.0"}} {fast}',
+        f'mlops_model_request_seconds_bucket{{{labels},le="+Inf"}} {answered}',
+        f"mlops_model_request_seconds_count{{{labels}}} {answered}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_pods_come_start_again_and_go_and_every_request_counts_once(
+    pods: tuple[Exporter, Exporter], server: str
+) -> None:
+    first, second = pods
+    old, steady = istio("m-v1", _200=9000, _503=90), metrics(server, "istio")
+    first.show(old + istio("m-v2", _200=100))
+
+    def look() -> tuple[ArmCounters, ArmCounters]:
+        """Look by a source that looked before and by a new one, which have to agree."""
+        time.sleep(0.2)
+        found = steady.read(["m-v1", "m-v2"], slow_ms=100)
+        fresh = metrics(server, "istio").read(["m-v1", "m-v2"], slow_ms=100)
+        assert [since(found[name], fresh[name]) for name in found] == [Counts(), Counts()]
+        return found["m-v1"], found["m-v2"]
+
+    before_old, before = look()
+    # The first error of a process, and a new process, began at zero.
+    first.show(old + istio("m-v2", _200=110, _503=4))
+    second.show(istio("m-v2", _200=6))
+    _, now = look()
+    assert since(before, now) == Counts(requests=20, errors=4, timed=20, slow=10)
+    # One of two starts again: the sum over both falls.
+    first.show(old + istio("m-v2", _200=10, _503=2))
+    _, later = look()
+    assert since(now, later) == Counts(requests=12, errors=2, timed=12, slow=6)
+    # One goes, the other works on.
+    second.show(None)
+    first.show(old + istio("m-v2", _200=12, _503=2))
+    now_old, last = look()
+    assert since(later, last) == Counts(requests=2, errors=0, timed=2, slow=1)
+    assert since(before_old, now_old) == Counts()
+
+
+def test_the_model_servers_own_metrics(pods: tuple[Exporter, Exporter], server: str) -> None:
+    first, second = pods
+    first.show(model_server("1", answered=10, fast=10, fault=0, bad_request=0))
+    second.show(model_server("2", answered=10, fast=9, fault=1, bad_request=0))
+    time.sleep(0.2)
+    source = metrics(server, "model_server")
+    before = source.read(["m-v1", "m-v2", "m-v3"], slow_ms=1000)
+    assert before.keys() == {"m-v1", "m-v2"}
+    second.show(model_server("2", answered=30, fast=24, fault=3, bad_request=7))
+    after = source.read(["m-v1", "m-v2"], slow_ms=1000)
+    assert since(before["m-v2"], after["m-v2"]) == Counts(requests=20, errors=2, timed=20, slow=5)
+    assert since(before["m-v1"], after["m-v1"]) == Counts()
+
+
+def test_a_target_that_is_scraped_no_more_becomes_unknown(pods: tuple[Exporter, Exporter], server: str) -> None:
+    first, second = pods
+    first.show(istio("m-v1", _200=10))
+    second.show(istio("m-v2", _200=10))
+    time.sleep(0.2)
+    source = metrics(server, "istio")
+    assert source.read(["m-v1", "m-v2"], slow_ms=None).keys() == {"m-v1", "m-v2"}
+    second.show(None, scrapes=5)
+    with pytest.raises(TransientAdapterError, match=r"the last sample of m-v2 is . s old"):
+        source.read(["m-v1", "m-v2"], slow_ms=None)
+
+
+def test_only_who_may_ask_is_answered(tmp_path: Path, pods: tuple[Exporter, Exporter]) -> None:
+    pods[0].text = istio("m-v1", _200=10)
+    with prometheus_server(tmp_path, [pods[0].address], user="ada") as url:
+        pods[0].wait(3)
+        allowed = metrics(url, "istio", login="ada", password="open sesame")
+        assert allowed.read(["m-v1"], slow_ms=None).keys() == {"m-v1"}
+        for access in ({}, {"login": "ada", "password": "guess"}, {"password": "guess"}):
+            with pytest.raises(PermanentAdapterError, match=r"P refuses who asks: status 401$"):
+                metrics(url, "istio", **access).read(["m-v1"], slow_ms=None)
+
+
+def until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 15
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_envoy_is_counted_across_its_own_death(tmp_path: Path) -> None:
+    router = EnvoyFilesRouter(tmp_path / "gateway")
+    with (
+        scripted_server(OLD),
+        scripted_server(NEW, error_rate=1.0),
+        Gateway(tmp_path / "gateway", listen_port=LISTEN, admin_port=ADMIN) as gateway,
+        prometheus_server(tmp_path, [f"127.0.0.1:{ADMIN}"], path="/stats/prometheus") as url,
+    ):
+        router.ensure_targets("m", {"m-v1": OLD, "m-v2": NEW}, fencing_token=1)
+        router.set_weights("m", {"m-v1": 50, "m-v2": 50}, fencing_token=1, expected_generation=None)
+        until(lambda: gateway.ask("m")[0] in (200, 500))
+        source = metrics(url, "envoy")
+        until(lambda: len(source.read(["m-v1", "m-v2"], slow_ms=250)) == 2)
+        time.sleep(2)
+        before = source.read(["m-v1", "m-v2"], slow_ms=250)
+        asked = [gateway.ask("m") for _ in range(60)]
+        time.sleep(2)
+        gateway.kill()
+        gateway.start()
+        until(lambda: gateway.ask("m")[0] in (200, 500))
+        again = [gateway.ask("m") for _ in range(20)]
+        time.sleep(2)
+        after = source.read(["m-v1", "m-v2"], slow_ms=250)
+        fresh = metrics(url, "envoy").read(["m-v1", "m-v2"], slow_ms=250)
+    counts = {name: since(before[name], after[name]) for name in before}
+    assert counts == {name: since(before[name], fresh[name]) for name in before}
+    # One request found out that Envoy was there again; which target it went to is not known.
+    expected = sum(target == "m-v2" for _, target in (*asked, *again))
+    assert counts["m-v1"].requests + counts["m-v2"].requests == len(asked) + len(again) + 1
+    assert expected <= counts["m-v2"].requests <= expected + 1
+    assert counts["m-v2"].errors == counts["m-v2"].timed == counts["m-v2"].requests
+    assert counts["m-v1"].errors == counts["m-v1"].slow == counts["m-v2"].slow == 0
