@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +15,16 @@ from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
 from airflow_mlops.adapters.traffic.fenced_object import percentages
 from airflow_mlops.adapters.traffic.gateway_api import HTTP_ROUTES, GatewayApiRouter
 from airflow_mlops.adapters.traffic.lease_store import LEASES, LeaseRolloutStore
+from airflow_mlops.cli.cluster_watchdog import look, main
 from airflow_mlops.exceptions import (
     ContractError,
+    MLOpsError,
     PermanentAdapterError,
     SpecificationError,
     StaleWriteError,
     TransientAdapterError,
 )
+from airflow_mlops.hooks.gateway_kinds import KINDS
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.routing import Mirror
 from airflow_mlops.testing.kubernetes_api import MemoryKubernetes
@@ -331,7 +338,6 @@ def test_a_lease_that_was_deleted_comes_back_with_a_newer_token(objects: Kuberne
 
 
 def test_a_long_state_is_packed_and_one_that_is_too_long_is_refused(objects: KubernetesObjects) -> None:
-    from dataclasses import replace
     from random import Random
 
     from airflow_mlops.rollout.state import record
@@ -365,3 +371,63 @@ def test_a_lease_of_another_kind_of_gateway_is_refused(objects: KubernetesObject
 def test_names_that_kubernetes_refuses_are_refused_first(objects: KubernetesObjects) -> None:
     with pytest.raises(SpecificationError, match=r"route: 'Flights_Delay' .* lower-case letters, digits and hyphens"):
         LeaseRolloutStore(objects, kind="gateway_api").load("Flights_Delay")
+
+
+@pytest.fixture
+def late(objects: KubernetesObjects) -> ManualClock:
+    """A rollout whose lease has ended, beside one that is judged."""
+    clock = ManualClock(time.time() - 61)
+    store, router = LeaseRolloutStore(objects, kind="gateway_api", clock=clock), GatewayApiRouter(objects)
+    for name in ("m", "fresh"):
+        objects.create(HTTP_ROUTES, http_route(name, {"backendRefs": [backend("m-v1", 1)]}))
+        lease = store.acquire(name, "dag/run/task/-1", lease_seconds=60)
+        router.ensure_targets(name, {"m-v2": 80}, fencing_token=lease.token)
+        store.save(name, replace(rollout_state(), model_name=name), token=lease.token, renew=True)
+        router.set_weights(name, {"m-v1": 90, "m-v2": 10}, fencing_token=lease.token, expected_generation=1)
+        if name == "m":
+            clock.advance(61)
+    return clock
+
+
+@pytest.mark.usefixtures("late")
+def test_the_watchdog_gives_back_what_nobody_judges(objects: KubernetesObjects) -> None:
+    (said,) = look(KINDS["gateway_api"], objects)
+    assert said == ("all traffic of m went back to m-v1: dag/run/task/-1 recorded no verdict until its lease ended")
+    assert look(KINDS["gateway_api"], objects) == []
+    router = GatewayApiRouter(objects)
+    assert dict(router.observe("m").weights) == {"m-v1": 100}
+    assert dict(router.observe("fresh").weights) == {"m-v1": 90, "m-v2": 10}
+    found = LeaseRolloutStore(objects, kind="gateway_api").load("m")
+    assert found is not None
+    assert (found.holder, found.state and found.state.phase) == ("", "rolled_back")
+
+
+def test_a_route_that_cannot_be_watched_keeps_no_other_from_it(objects: KubernetesObjects, late: ManualClock) -> None:
+    store = LeaseRolloutStore(objects, kind="gateway_api", clock=late)
+    store.acquire("a-broken-one", "dag/run/task/-1", lease_seconds=60)
+    objects.change(LEASES, "rollout-a-broken-one", lambda _: [{"op": "remove", "path": "/spec/renewTime"}])
+    with pytest.raises(MLOpsError, match="not watched: a-broken-one"):
+        look(KINDS["gateway_api"], objects)
+    assert dict(GatewayApiRouter(objects).observe("m").weights) == {"m-v1": 100}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--kind", "traefik"], "--kind: 'traefik' is not accepted; expected one of envoy, gateway_api"),
+        (["--kind", "envoy", "--kubeconfig", "{kubeconfig}"], "kind: 'envoy' is not accepted; expected a kind of"),
+        (["--kind", "gateway_api", "--router", "rule"], "--router: 'rule' is not accepted; expected a JSON object"),
+        (["--kind", "gateway_api", "--kubeconfig", "/nowhere"], "Kubernetes: no way to the cluster"),
+        (["--kind", "gateway_api", "--kubeconfig", "{kubeconfig}"], "the API server does not answer"),
+    ],
+)
+def test_the_watchdogs_command_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, free_port: int, arguments: list[str], said: str
+) -> None:
+    path = tmp_path / "kubeconfig"
+    clusters = [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{free_port}"}}]
+    contexts = [{"name": "c", "context": {"cluster": "c", "user": ""}}]
+    path.write_text(json.dumps({"clusters": clusters, "contexts": contexts, "users": [], "current-context": "c"}))
+    given = [argument.replace("{kubeconfig}", str(path)) for argument in arguments]
+    assert main(["--namespace", "models", *given]) == 1
+    assert said in capsys.readouterr().err
