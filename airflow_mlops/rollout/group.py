@@ -140,8 +140,8 @@ def _with_window(
     window = GroupWindow(
         canary_failures=failures,
         failures=failures + base_failures,
-        canary_trials=trials,
-        baseline_trials=base_trials,
+        canary_trials=max(trials, failures),
+        baseline_trials=max(base_trials, base_failures),
         fraction=fraction,
     )
     test = progress.tests.get(metric.name, GroupTest())

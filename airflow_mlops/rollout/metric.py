@@ -45,7 +45,11 @@ class Metric:
     min_trials: int | None = None
 
     def of(self, counts: Counts) -> tuple[int, int]:
-        """Return failures and trials."""
+        """Return failures and trials, never more failures than trials.
+
+        Counters that began again unnoticed, or were not read in one moment, can show more failures than requests; a
+        user who was counted before a step may meet an error in it. What failed was tried.
+        """
         return self._of(counts, self.tally)
 
     def ever_of(self, counts: Counts) -> tuple[int, int]:
@@ -58,9 +62,9 @@ class Metric:
 
     def _of(self, counts: Counts, tally: str) -> tuple[int, int]:
         if not tally:
-            return getattr(counts, self.failures), getattr(counts, self.trials)
+            failures = getattr(counts, self.failures)
+            return failures, max(getattr(counts, self.trials), failures)
         found = counts.tally(tally)
-        # A user who was counted before a step may meet an error in it, and is then one of the step's users.
         total = max(found.total, found.hits)
         return (total - found.hits if self.inverted else found.hits), total
 

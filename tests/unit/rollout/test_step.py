@@ -147,6 +147,21 @@ def test_one_falling_counter_resets_the_arm() -> None:
     assert since(before, ArmCounters(requests=40, errors=0, timed=40, slow=2)).requests == 40
 
 
+def test_more_failures_than_requests_are_as_many_requests() -> None:
+    """Counters that began again between two looks and grew past their old requests, but not past their old errors."""
+    state, plan = step(counting(), seen(start(), new=(100, 0), old=(900, 0)), 5.0)
+    state, plan = step(state, seen(state, new=(100, 30), old=(1800, 0)), 8.0)
+    assert plan.action == "roll_back"
+    assert "30 of 100 requests failed at m-v2" in plan.reason
+
+
+def test_a_group_sequential_test_survives_more_failures_than_requests() -> None:
+    state, _ = step(counting(max_samples=200), seen(start(), new=(7, 0), old=(27, 0)), 5.0)
+    state, _ = step(state, seen(state, new=(7, 7), old=(27, 9)), 6.0)
+    state, plan = step(state, seen(state, new=(12, 7), old=(27, 40)), 8.0)
+    assert plan.verdict is not Verdict.PASS
+
+
 def test_too_little_proof_rolls_back_with_how_much_more_is_needed() -> None:
     state = counting(error_rate=ErrorRateCheck(max_increase=0.005))
     now = 1.0
