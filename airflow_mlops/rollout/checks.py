@@ -28,7 +28,11 @@ LABELS = "labels"
 """Name of the tally of labelled predictions, and of those that were wrong."""
 
 USERS = "users"
-"""Name of the tally of users, and of those that met an error."""
+"""Name of the tally of users, and of those that met an error.
+
+A source counts a user once per model in every period of fixed length, and as a hit if any of his requests in it failed.
+Periods have to be short beside the steps: a user counted before a step began is not counted again in that period.
+"""
 
 
 def tally_above(edge: float) -> str:

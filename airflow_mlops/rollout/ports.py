@@ -178,7 +178,8 @@ class TrafficMetrics(Protocol):
 
         :param slow_ms: the edge above which a request is slow; None counts none as slow
         :param tallies: what else is wanted: ``labels`` (labelled predictions, wrong ones), ``predictions_above_0.5``
-            (predictions, those at or above 0.5), ``users`` (users, those with an error)
+            (predictions, those at or above 0.5), ``users`` (users, each once in every period of the source, and those
+            with an error in it)
         :raises SpecificationError: when a tally is wanted that this source cannot count
         """
         ...
