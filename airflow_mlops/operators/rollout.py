@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
@@ -24,12 +23,14 @@ from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.hooks.gateway import ModelGatewayHook
 from airflow_mlops.links.base import push_link, report_url
 from airflow_mlops.links.endpoint import EndpointLink
-from airflow_mlops.links.report import ReportLink, publish_report
+from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.questions import check_users
-from airflow_mlops.operators.rollout_approval import carry_out_answer, read_event, show_question
+from airflow_mlops.operators.rollout_approval import carry_out_answer, read_event
 from airflow_mlops.operators.rollout_notices import Notices, check_notices, notify, rollout_facts
+from airflow_mlops.operators.rollout_report import publish_rollout, push_result
+from airflow_mlops.operators.rollout_wait import trigger_that_looks, wait_here
 
 # Reading a DAG needs none of the domain, so it is imported where it is used.
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from airflow_mlops.rollout.spec import RolloutSpec
     from airflow_mlops.rollout.state import RolloutState
     from airflow_mlops.triggers.events import RolloutEvent
-    from airflow_mlops.triggers.rollout import RolloutTrigger
 
 __all__ = ["CanaryRolloutOperator"]
 
@@ -138,8 +138,7 @@ class CanaryRolloutOperator(MLOpsOperator):
             gateway, fleet = hook.gateway(), hook.fleet()
             lease = self._acquire(context, gateway, spec)
             with self._unjudged_never_stays(context, gateway, lease.token):
-                # A retry is the same request; a task that a person cleared has other tries left, and asks anew.
-                request = f"{lease.holder}/{context['ti'].max_tries}"
+                request = self._request(context)
                 state = start(
                     gateway, fleet, lease, route=self.model_name, candidate=self.candidate, spec=spec, request=request
                 )
@@ -212,25 +211,35 @@ class CanaryRolloutOperator(MLOpsOperator):
         left = () if lease is None else (lease.state, lease.previous)
         for state in left:
             if state is not None and state.phase == "rolled_back" and state.started_at == found.started_at:
-                evidence_uri = self._publish(context, fleet, state)
+                evidence_uri = publish_rollout(context, fleet, state)
                 self._tell(context, state, evidence_uri)
-                return self._end(state, self._result(context, state, evidence_uri))
+                return self._end(state, push_result(context, state, evidence_uri))
         raise error
 
-    def _acquire(self, context: Context, gateway: Gateway, spec: RolloutSpec) -> Lease:
+    def _holder(self, context: Context) -> str:
         who = origin(context)
-        holder = "/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index)))
+        return "/".join((who.dag_id, who.run_id, who.task_id, str(who.map_index)))
+
+    def _request(self, context: Context) -> str:
+        # A retry is the same request; a task that a person cleared has other tries left, and asks anew.
+        return f"{self._holder(context)}/{context['ti'].max_tries}"
+
+    def _acquire(self, context: Context, gateway: Gateway, spec: RolloutSpec) -> Lease:
+        holder = self._holder(context)
         seconds = spec.max_unknown_seconds + _LEASE_RESERVE_SECONDS
         try:
             if self._wants("supersede"):
                 from airflow_mlops.rollout.by_hand import take_over
 
-                lease = take_over(gateway, self.model_name, holder=holder, lease_seconds=seconds)
+                lease = take_over(
+                    gateway, self.model_name, holder=holder, lease_seconds=seconds, request=self._request(context)
+                )
             else:
                 lease = gateway.store.acquire(self.model_name, holder, lease_seconds=seconds)
         except LeaseHeldError as error:
             # Waiting would hide that two pipelines release the same model.
-            raise AirflowFailException(f"{error}; supersede aborts it first") from error
+            hint = "it superseded this one" if self._wants("supersede") else "supersede aborts it first"
+            raise AirflowFailException(f"{error}; {hint}") from error
         self._held_token = lease.token
         return lease
 
@@ -243,33 +252,32 @@ class CanaryRolloutOperator(MLOpsOperator):
                 self._apply(gateway, token, state)
                 evidence_uri = ""
                 try:
-                    evidence_uri = self._publish(context, fleet, state)
+                    evidence_uri = publish_rollout(context, fleet, state)
                 finally:
                     self._tell(context, state, evidence_uri)
             else:
-                evidence_uri = self._publish(context, fleet, state)
+                evidence_uri = publish_rollout(context, fleet, state)
                 self._apply(gateway, token, state)
                 if evidence_uri or state.finished:
                     self._tell(context, state, evidence_uri)
             if state.finished:
-                result = self._result(context, state, evidence_uri)
+                result = push_result(context, state, evidence_uri)
                 gateway.store.release(self.model_name, token=token)
                 self._held_token = None
                 return self._end(state, result)
             if self.deferrable:
-                kwargs = {"token": token, "started_at": state.started_at}
-                self.defer(trigger=self._trigger(context, token, state), method_name="resume", kwargs=kwargs)
-            state = self._wait(gateway, token, state)
+                self._sleep(context, token, state)
+            state = wait_here(gateway, state, token=token, log=self.log)
 
-    def _publish(self, context: Context, fleet: ServerFleet, state: RolloutState) -> str:
-        """Record the decisions and show them; return where the last one is recorded."""
-        from airflow_mlops.hooks.rollout_evidence import record_decisions
-        from airflow_mlops.rollout.html import render_html
-
-        store = ArtifactStore.from_config()
-        evidence_uri = record_decisions(store, origin(context), fleet, state)
-        publish_report(context, store, "rollout", render_html(state, evidence_uri=evidence_uri))
-        return evidence_uri
+    def _sleep(self, context: Context, token: int, state: RolloutState) -> NoReturn:
+        trigger = trigger_that_looks(
+            context,
+            state,
+            gateway_conn_id=self.gateway_conn_id,
+            token=token,
+            assigned_users=check_users(self.assigned_users),
+        )
+        self.defer(trigger=trigger, method_name="resume", kwargs={"token": token, "started_at": state.started_at})
 
     def _tell(self, context: Context, state: RolloutState, evidence_uri: str) -> None:
         """Call the notifiers; whatever they do, the rollout goes on."""
@@ -290,53 +298,6 @@ class CanaryRolloutOperator(MLOpsOperator):
             # A foreign edit: the looks that follow see it too, and give up when it stays.
             self.log.warning("%s", error)
 
-    def _trigger(self, context: Context, token: int, state: RolloutState) -> RolloutTrigger:
-        from airflow_mlops.rollout.state import awaits_approval
-        from airflow_mlops.triggers.rollout import RolloutTrigger
-
-        who = origin(context)
-        asked = show_question(context, state, check_users(self.assigned_users)) if awaits_approval(state) else ""
-        return RolloutTrigger(
-            gateway_conn_id=self.gateway_conn_id,
-            route=self.model_name,
-            token=token,
-            look_seconds=state.spec.look_seconds,
-            task={
-                "dag_id": who.dag_id,
-                "run_id": who.run_id,
-                "task_id": who.task_id,
-                "map_index": who.map_index,
-            },
-            started_at=state.started_at,
-            asked=asked,
-        )
-
-    def _wait(self, gateway: Gateway, token: int, state: RolloutState) -> RolloutState:
-        """Look from this process until something has to be done."""
-        from airflow_mlops.rollout.plan import describe
-
-        while True:
-            time.sleep(state.spec.look_seconds)
-            state, plan = gateway.look(self.model_name, token=token)
-            self.log.info("%s", describe(plan))
-            if plan.has_effects:
-                return state
-
-    def _result(self, context: Context, state: RolloutState, evidence_uri: str) -> dict[str, Any]:
-        from airflow_mlops.rollout.state import intended_weights
-
-        result = {
-            "outcome": state.phase,
-            "candidate": state.candidate,
-            "stable": state.stable,
-            "weights": intended_weights(state),
-            "reason": state.reason,
-            "history": encode(state.history),
-            "evidence_uri": evidence_uri,
-        }
-        context["ti"].xcom_push(key="return_value", value=result)
-        return result
-
     def _end(self, state: RolloutState, result: dict[str, Any]) -> dict[str, Any]:
         if state.phase == "rolled_back":
             raise AirflowFailException(f"rolled back to {state.stable}: {state.reason}")
@@ -356,14 +317,19 @@ class CanaryRolloutOperator(MLOpsOperator):
                 error, TransientAdapterError
             )
             if permanent or ti.try_number > ti.max_tries:
-                self._give_back(gateway, token, f"the task failed: {error}")
+                state = self._give_back(gateway, token, f"the task failed: {error}")
+                if state is not None:
+                    self._tell(context, state, "")
             raise
 
-    def _give_back(self, gateway: Gateway, token: int, reason: str) -> None:
-        """Return all traffic to the stable model, unless this task no longer holds the route."""
+    def _give_back(self, gateway: Gateway, token: int, reason: str) -> RolloutState | None:
+        """Return all traffic to the stable model, unless this task no longer holds the route; None if it did not."""
         try:
             if gateway.give_back(self.model_name, token=token, reason=reason):
                 self.log.error("All traffic of %s went back: %s", self.model_name, reason)
+                lease = gateway.store.load(self.model_name)
+                return None if lease is None else lease.state
         except MLOpsError:
             # The error that ends the task is the one to show; this one must not hide it.
             self.log.exception("Route %s: the traffic could not be given back", self.model_name)
+        return None

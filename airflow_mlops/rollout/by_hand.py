@@ -164,11 +164,13 @@ def abort_by_hand(gateway: Gateway, route: str, *, reason: str, by: str, token: 
     raise TransientAdapterError(f"route {route!r}: others keep changing the rollout; abort it again")
 
 
-def take_over(gateway: Gateway, route: str, *, holder: str, lease_seconds: float) -> Lease:
+def take_over(gateway: Gateway, route: str, *, holder: str, lease_seconds: float, request: str = "") -> Lease:
     """Take the lease, from another rollout if need be: that one is aborted before, so there are never two writers.
 
     :param holder: who takes it
     :param lease_seconds: how long the lease lives after every verdict
+    :param request: says who asks for the rollout; one whose rollout was superseded itself takes nothing back
+    :raises LeaseHeldError: when the holder took the route over from this very request
     :raises TransientAdapterError: when others keep taking it
     """
     for _ in range(_ATTEMPTS):
@@ -178,6 +180,8 @@ def take_over(gateway: Gateway, route: str, *, holder: str, lease_seconds: float
             lease = gateway.store.load(route)
         if lease is None or not lease.holder:
             continue
+        if request and lease.previous is not None and lease.previous.request == request:
+            raise LeaseHeldError(route, lease.holder)
         try:
             if lease.state is not None and not lease.state.finished:
                 _abort_held(gateway, route, lease, f"superseded by {holder}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_mlops.exceptions import SpecificationError, StaleWriteError, TransientAdapterError
+from airflow_mlops.exceptions import LeaseHeldError, SpecificationError, StaleWriteError, TransientAdapterError
 from airflow_mlops.rollout.by_hand import abort_by_hand, approve_by_hand, standing, take_over
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
@@ -214,6 +214,17 @@ class TestTakeOver:
     def test_a_look_in_between_changes_nothing(self, world: World) -> None:
         assert take_over(racing(world, 2), "m", holder="b", lease_seconds=60).holder == "b"
         assert world.weights == {"m-v1": 100}
+
+    def test_one_that_was_superseded_does_not_strike_back(self, world: World) -> None:
+        world.change(request="dag/run/canary/-1/3")
+        take_over(world.gateway, "m", holder="b", lease_seconds=60, request="b/0")
+        with pytest.raises(LeaseHeldError, match="held by 'b'"):
+            take_over(world.gateway, "m", holder="dag/run/canary/-1", lease_seconds=60, request="dag/run/canary/-1/3")
+        # A person who clears that task asks anew.
+        again = take_over(
+            world.gateway, "m", holder="dag/run/canary/-1", lease_seconds=60, request="dag/run/canary/-1/4"
+        )
+        assert again.holder == "dag/run/canary/-1"
 
     def test_its_own_is_taken_up(self, world: World) -> None:
         lease = take_over(world.gateway, "m", holder="dag/run/canary/-1", lease_seconds=60)
