@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from airflow.sdk import BaseHook, Connection
 
@@ -16,6 +16,7 @@ from airflow_mlops.exceptions import MLOpsError, SpecificationError
 # Reading a DAG needs none of the ports and adapters, so they are imported where they are used.
 if TYPE_CHECKING:
     from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
+    from airflow_mlops.adapters.serving.delegated import KnowsServers
     from airflow_mlops.hooks.gateway_kinds import Kind
     from airflow_mlops.rollout.look import Gateway
     from airflow_mlops.rollout.ports import RolloutStore, Router, ServerFleet, TrafficMetrics
@@ -59,7 +60,7 @@ class ModelGatewayHook(BaseHook):
         hook._connection = await cls.aget_connection(gateway_conn_id)
         from airflow_mlops.hooks.metric_sources import connections_of
 
-        others = connections_of(hook._connection.extra_dejson.get("metrics"))
+        others = connections_of(hook._connection.extra_dejson.get("metrics") or hook.kind.metrics)
         if cluster := hook._optional("kubernetes_conn_id"):
             others.append(cluster)
         for conn_id in others:
@@ -185,10 +186,7 @@ class ModelGatewayHook(BaseHook):
         return self._others.get(conn_id) or self.get_connection(conn_id)
 
     def fleet(self) -> ServerFleet:
-        """Return who runs the model servers.
-
-        :raises SpecificationError: if others run them
-        """
+        """Return who runs the model servers."""
         kind = self.kind
         if kind.deployments:
             from airflow_mlops.hooks.fleets import open_fleet
@@ -196,9 +194,9 @@ class ModelGatewayHook(BaseHook):
             given = self._object("serving")
             return open_fleet(self._client(), given, namespace=self.namespace, where=f"{self._where}, extra.serving")
         if kind.in_cluster:
-            raise SpecificationError(
-                f"{self._where}, extra.kind", kind.name, f"a kind whose model servers we run: {kind.title} is none"
-            )
+            from airflow_mlops.adapters.serving.delegated import DelegatedFleet
+
+            return DelegatedFleet(cast("KnowsServers", self.router()), runner=kind.title)
         from airflow_mlops.adapters.serving.processes import ProcessFleet
 
         return ProcessFleet(self._folder("serving_directory", "the absolute path of the model servers' folder"))

@@ -97,6 +97,36 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     "give_back_seconds": "how long other pods still serve when all traffic goes back, 15 by default",
                 },
             ),
+            Kind(
+                name="istio",
+                title="a VirtualService of Istio",
+                router="airflow_mlops.adapters.traffic.istio:IstioRouter",
+                options={
+                    "name": _NAME,
+                    "http_route": "name of the VirtualService's HTTP route to steer, {route} by default",
+                    "host": "host of a target's destination, in which {target} stands for the target and {route} for "
+                    "the route; {target} is the default",
+                    "subset": "subset of a target's destination, usually {target}, where targets share one host",
+                },
+            ),
+            Kind(
+                name="kserve",
+                title="an InferenceService of KServe",
+                router="airflow_mlops.adapters.traffic.kserve:KServeRouter",
+                options={
+                    "name": _NAME,
+                    "mode": "standard or knative; without it the annotation serving.kserve.io/deploymentMode says, "
+                    "else the status",
+                },
+                deployments=False,
+            ),
+            Kind(
+                name="argo_rollouts",
+                title="a Rollout of Argo Rollouts",
+                router="airflow_mlops.adapters.traffic.argo_rollouts:ArgoRolloutsRouter",
+                options={"name": _NAME},
+                deployments=False,
+            ),
         )
     }
 )

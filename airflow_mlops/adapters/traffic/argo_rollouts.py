@@ -13,12 +13,14 @@ pods no more. ``kubectl argo rollouts promote`` by hand is seen as a change by a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, ObjectKind, Operations
 from airflow_mlops.adapters.traffic.fenced_object import FencedRouter, Live, Record, percentages
 from airflow_mlops.exceptions import PermanentAdapterError, StaleWriteError, TransientAdapterError
 from airflow_mlops.rollout.observation import RouteView
+from airflow_mlops.rollout.serving import ServerPhase, ServerStatus
 
 __all__ = ["ArgoRolloutsRouter"]
 
@@ -112,6 +114,19 @@ class ArgoRolloutsRouter(FencedRouter):
         said = percentages(shares)
         return "ok" if said == progress.weights() and actual.get("verified") is not False else "pending"
 
+    def servers(self) -> Mapping[str, ServerStatus]:
+        """Return the stable and the current pods of all Rollouts of the namespace.
+
+        Argo starts the pods of a step before it moves requests to them, so a canary that waits in a pause is ready.
+        """
+        found: dict[str, ServerStatus] = {}
+        for document in self._objects.list(self.kind, {}):
+            with suppress(TransientAdapterError, PermanentAdapterError):  # one that has no targets yet, or never will
+                progress = _Progress(document["metadata"]["name"], document)
+                found[progress.stable] = ServerStatus(name=progress.stable, phase="ready", port=_PORT)
+                found.setdefault(progress.current, progress.canary())
+        return found
+
     def _tell(self, route: str, decide: Any) -> Json:
         return self._objects.change(self.kind, self.object_name(route), decide, subresource="status")
 
@@ -202,6 +217,14 @@ class _Progress:
             return None
         return self._split(self._stage_weight(self._stage() + 1))
 
+    def canary(self) -> ServerStatus:
+        """Tell how the current pods are, as far as Argo says it."""
+        message = str(self.status.get("message") or "")
+        if self.is_aborted():
+            return ServerStatus(name=self.current, phase="stopped", message=f"Argo aborted it: {message}")
+        phase: ServerPhase = "starting" if self.is_behind() or not self._index_is_known() else "ready"
+        return ServerStatus(name=self.current, phase=phase, port=_PORT, message=message)
+
     def order(self, wanted: Mapping[str, int]) -> Operations:
         """Return what has to be written into the status so that Argo gives these weights.
 
@@ -256,6 +279,9 @@ class _Progress:
 
     def _index(self) -> int:
         return int(self.status.get("currentStepIndex") or 0)
+
+    def _index_is_known(self) -> bool:
+        return self.status.get("currentStepIndex") is not None
 
     def _in_pause(self) -> bool:
         index = self._index()

@@ -15,6 +15,7 @@ the names in its metrics:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,7 @@ from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, O
 from airflow_mlops.adapters.traffic.fenced_object import FencedRouter, Live, Record
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.rollout.observation import RouteView
+from airflow_mlops.rollout.serving import ServerStatus
 
 __all__ = ["KServeRouter"]
 
@@ -131,6 +133,16 @@ class KServeRouter(FencedRouter):
             done = _is_carried_out(document, weights)
         return "ok" if done else "pending"
 
+    def servers(self) -> Mapping[str, ServerStatus]:
+        """Return the predictors or revisions of all InferenceServices of the namespace."""
+        found: dict[str, ServerStatus] = {}
+        for document in self._objects.list(self.kind, {}):
+            route = document["metadata"]["name"]
+            with suppress(TransientAdapterError, PermanentAdapterError):  # one that has no targets yet, or never will
+                ready = _ready(document, self._mode_of(route, document), self._weights(route, document))
+                found |= {name: _server(name, is_ready) for name, is_ready in ready.items()}
+        return found
+
     def _mode_of(self, route: str, document: Json) -> Mode:
         annotated = (document["metadata"].get("annotations") or {}).get(_MODE_ANNOTATION)
         said = self._mode or annotated or (document.get("status") or {}).get("deploymentMode")
@@ -156,6 +168,26 @@ class KServeRouter(FencedRouter):
             f"{has}{', '.join(weights)}; add an entry to spec.canary with trafficPercent 0 "
             "(KServe before 0.20 drops it without a word)"
         )
+
+
+def _server(name: str, is_ready: bool) -> ServerStatus:
+    if is_ready:
+        return ServerStatus(name=name, phase="ready", port=_PORT)
+    message = "KServe does not report it as ready; a canary without requests has pods only by its minReplicas"
+    return ServerStatus(name=name, phase="starting", port=_PORT, message=message)
+
+
+def _ready(document: Json, mode: Mode, weights: Mapping[str, int]) -> dict[str, bool]:
+    if mode == "knative":
+        return dict.fromkeys(weights, True)  # only revisions that are ready are targets
+    status = document.get("status") or {}
+    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+    canaries = {one["name"]: bool(one["ready"]) for one in status.get("canaryStatuses") or ()}
+    stable = document["spec"]["predictor"]
+    return {_name(document, stable): conditions.get("PredictorReady") == "True"} | {
+        _name(document, entry["predictor"]): canaries.get(entry["predictor"].get("name"), False)
+        for entry in document["spec"].get("canary") or ()
+    }
 
 
 def _name(document: Json, predictor: Json) -> str:
