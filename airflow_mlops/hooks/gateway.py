@@ -60,7 +60,7 @@ class ModelGatewayHook(BaseHook):
         hook._connection = await cls.aget_connection(gateway_conn_id)
         from airflow_mlops.hooks.metric_sources import connections_of
 
-        others = connections_of(hook._connection.extra_dejson.get("metrics") or hook.kind.metrics)
+        others = connections_of(hook._connection.extra_dejson.get("metrics"))
         if cluster := hook._optional("kubernetes_conn_id"):
             others.append(cluster)
         for conn_id in others:
