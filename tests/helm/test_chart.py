@@ -143,6 +143,51 @@ def check_narrow(role: dict[str, Any]) -> None:
             assert not {"create", "patch", "update"} & set(rule["verbs"]), name
 
 
+ROUTES = {
+    "gateway_api": {("gateway.networking.k8s.io", "httproutes")},
+    "istio": {("networking.istio.io", "virtualservices")},
+    "kserve": {("serving.kserve.io", "inferenceservices")},
+    "argo_rollouts": {("argoproj.io", "rollouts"), ("argoproj.io", "rollouts/status")},
+    "replica_ratio": {("", "services"), ("apps", "deployments")},
+}
+
+
+@pytest.mark.parametrize("kind", ROUTES)
+def test_the_watchdog_of_routes_in_a_cluster_may_touch_them_and_leases_alone(helm: Helm, kind: str) -> None:
+    values = everything() | {"watchdog": {"enabled": True, "gateway": {"kind": kind, "router": {"name": "{route}"}}}}
+    documents = helm.documents(values)
+    name = "demo-airflow-mlops-watchdog"
+    (cron,) = of_kind(documents, "CronJob").values()
+    pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"][-1] == "airflow_mlops.cli.cluster_watchdog"
+    assert container["args"] == [f"--kind={kind}", "--namespace=mlops", '--router={"name":"{route}"}']
+    assert pod["automountServiceAccountToken"]
+    assert [volume["name"] for volume in pod["volumes"]] == ["scratch"]
+    check_confined(name, {**pod, "automountServiceAccountToken": False})
+    rules = of_kind(documents, "Role")[name]["rules"]
+    touched = {
+        (group, resource): set(rule["verbs"])
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert set(touched) == ROUTES[kind] | {("coordination.k8s.io", "leases")}
+    assert set().union(*touched.values()) <= {"get", "list", "patch"}
+    assert of_kind(documents, "RoleBinding")[name]["subjects"] == [
+        {"kind": "ServiceAccount", "name": name, "namespace": "mlops"}
+    ]
+    policy = of_kind(documents, "NetworkPolicy")[name]["spec"]
+    assert policy["ingress"] == []
+    assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {443, 6443}
+
+
+def test_the_watchdog_over_files_has_no_role(helm: Helm) -> None:
+    documents = helm.documents(everything())
+    assert "demo-airflow-mlops-watchdog" not in of_kind(documents, "Role")
+    assert of_kind(documents, "NetworkPolicy")["demo-airflow-mlops-watchdog"]["spec"]["egress"] == []
+
+
 def test_rendering_the_same_values_gives_the_same_text(helm: Helm) -> None:
     values = everything()
     again = {name: values[name] for name in reversed(values)}
@@ -295,6 +340,7 @@ def test_the_notes_say_what_to_set_in_airflow(helm: Helm) -> None:
         ({"modelServers": [server(version=3)]}, "/modelServers/0/version': got number, want string"),
         ({"modelServers": [{"name": "a"}]}, "missing properties 'modelName'"),
         ({"artifacts": {"mountPath": "srv"}}, "/artifacts/mountPath': 'srv' does not match"),
+        ({"watchdog": {"gateway": {"kind": "traefik"}}}, "/watchdog/gateway/kind': value must be one of 'envoy'"),
         ({"monitoring": {"kind": "Probe"}}, "/monitoring/kind': value must be one of 'ServiceMonitor', 'PodMonitor'"),
         (
             {"airflow": {"extraRules": [{"apiGroups": [""], "resources": ["*"], "verbs": ["get"]}]}},
