@@ -39,7 +39,7 @@ def _spec(steps: list[Json]) -> Json:
     }
 
 
-def _begin(objects: Objects, name: str = "m", steps: list[Json] = STEPS) -> None:
+def begin(objects: Objects, name: str = "m", steps: list[Json] = STEPS) -> None:
     """Make a Rollout whose new template waits in its first pause."""
     objects.create(name, _spec(steps))
     objects.report(name, {"stableRS": "aaa", "currentPodHash": "aaa"})
@@ -84,7 +84,7 @@ class TestArgoRolloutsRouter(ServesFromTheStart):
     @pytest.fixture
     def router(self, objects: Objects) -> ArgoRolloutsRouter:
         for name in ("m", "other"):
-            _begin(objects, name)
+            begin(objects, name)
         router = _Attended(objects.by_way)
         router.reconcile = lambda route: _reconcile(objects, route)
         return router
@@ -180,7 +180,7 @@ class TestArgoRolloutsRouter(ServesFromTheStart):
 
 
 def test_argo_may_take_its_time(objects: Objects) -> None:
-    _begin(objects)
+    begin(objects)
     router = ArgoRolloutsRouter(objects.by_way)
     view = router.ensure_targets("m", {"m-bbb": 80}, fencing_token=1)
     ten, fifty = {"m-aaa": 90, "m-bbb": 10}, {"m-aaa": 50, "m-bbb": 50}
@@ -194,7 +194,7 @@ def test_argo_may_take_its_time(objects: Objects) -> None:
 
 
 def test_a_process_that_dies_before_it_told_argo_leaves_an_order_that_the_next_write_gives(objects: Objects) -> None:
-    _begin(objects)
+    begin(objects)
     router = ArgoRolloutsRouter(objects.by_way)
     view = router.ensure_targets("m", {"m-bbb": 80}, fencing_token=1)
     ten = {"m-aaa": 90, "m-bbb": 10}
@@ -218,7 +218,7 @@ def test_a_process_that_dies_before_it_told_argo_leaves_an_order_that_the_next_w
 
 
 def test_a_newer_token_stops_an_order_that_is_late(objects: Objects) -> None:
-    _begin(objects)
+    begin(objects)
     late, next_holder = (
         ArgoRolloutsRouter(objects.by_way),
         ArgoRolloutsRouter(KubernetesObjects(objects.client, objects.namespace)),
@@ -257,7 +257,7 @@ def test_steps_by_which_argo_goes_on_without_being_told_are_refused(
 
 
 def test_without_the_right_to_write_the_status_argo_is_not_told(api: Any, objects: Objects) -> None:
-    _begin(objects)
+    begin(objects)
     view = ArgoRolloutsRouter(objects.by_way).ensure_targets("m", {"m-bbb": 80}, fencing_token=1)
     client = token_without_rights(api, objects.namespace, "get", "patch", kind=objects.kind)
     limited = ArgoRolloutsRouter(KubernetesObjects(client, objects.namespace))

@@ -48,7 +48,7 @@ def _shares(document: Json) -> dict[str, int]:
     return {one["predictor"]["name"]: one["trafficPercent"] for one in document["spec"].get("canary", [])}
 
 
-def _status(document: Json, *, ready: bool = True) -> Json:
+def report(document: Json, *, ready: bool = True) -> Json:
     """What KServe reports in Standard mode."""
     at = "2026-01-01T00:00:00Z"
     conditions = [
@@ -114,9 +114,9 @@ class TestStandardMode(_KServe):
         self, router: KServeRouter, objects: Objects, begun: int
     ) -> None:
         assert _shares(objects.get("m")) == {"v2": 10}
-        objects.report("m", _status(objects.get("m"), ready=False))
+        objects.report("m", report(objects.get("m"), ready=False))
         assert router.verify("m") == "pending"
-        objects.report("m", _status(objects.get("m")))
+        objects.report("m", report(objects.get("m")))
         assert router.verify("m") == "ok"
         assert router.observe("m").applied
         router.set_weights("m", {"m-predictor": 50, "m-v2-predictor": 50}, fencing_token=1, expected_generation=begun)
@@ -131,7 +131,7 @@ class TestStandardMode(_KServe):
         assert document["spec"]["predictor"] == _stable(), "the way back is still there"
         with pytest.raises(TransientAdapterError, match="does not yet report that m-v2-predictor has all requests"):
             router.remove_target("m", "m-predictor")
-        objects.report("m", _status(objects.get("m")))
+        objects.report("m", report(objects.get("m")))
         view = router.remove_target("m", "m-predictor")
         assert (dict(view.weights), dict(view.targets)) == ({"m-v2-predictor": 100}, {"m-v2-predictor": 80})
         assert view.foreign_edits == ()
@@ -147,7 +147,7 @@ class TestStandardMode(_KServe):
         self, router: KServeRouter, objects: Objects, begun: int
     ) -> None:
         router.set_weights("m", {"m-v2-predictor": 100}, fencing_token=1, expected_generation=begun)
-        objects.report("m", _status(objects.get("m")))
+        objects.report("m", report(objects.get("m")))
         router.remove_target("m", "m-predictor")
         objects.edit("m", lambda it: it["spec"].update(canary=[_canary("v3", "s3://models/3")]))
         view = router.ensure_targets("m", {"m-v3-predictor": 80}, fencing_token=2)
@@ -215,7 +215,7 @@ class TestStandardMode(_KServe):
 class TestKnativeMode(_KServe):
     def make(self, objects: Objects, name: str) -> None:
         objects.create(name, {"predictor": _stable() | {"canaryTrafficPercent": 0}}, annotations=KNATIVE)
-        _serve(objects, name)
+        serve(objects, name)
 
     @pytest.fixture
     def targets(self) -> Mapping[str, int]:
@@ -236,7 +236,7 @@ class TestKnativeMode(_KServe):
     ) -> None:
         assert objects.get("m")["spec"]["predictor"]["canaryTrafficPercent"] == 10
         assert router.verify("m") == "pending"
-        _serve(objects, "m")
+        serve(objects, "m")
         assert router.verify("m") == "ok"
 
     def test_removing_the_field_promotes_and_zero_goes_back_also_afterwards(
@@ -245,7 +245,7 @@ class TestKnativeMode(_KServe):
         view = router.set_weights("m", {NEW: 100}, fencing_token=1, expected_generation=begun)
         assert "canaryTrafficPercent" not in objects.get("m")["spec"]["predictor"]
         assert (dict(view.weights), view.foreign_edits) == ({NEW: 100}, ())
-        _serve(objects, "m", latestRolledoutRevision=NEW, previousRolledoutRevision=OLD)
+        serve(objects, "m", latestRolledoutRevision=NEW, previousRolledoutRevision=OLD)
         assert router.verify("m") == "ok"
         view = router.set_weights("m", {OLD: 100}, fencing_token=1, expected_generation=None)
         assert objects.get("m")["spec"]["predictor"]["canaryTrafficPercent"] == 0
@@ -254,7 +254,7 @@ class TestKnativeMode(_KServe):
     def test_another_revision_in_between_is_seen_and_the_way_back_is_open(
         self, router: KServeRouter, objects: Objects, begun: int
     ) -> None:
-        _serve(objects, "m", latestReadyRevision="m-predictor-00003")
+        serve(objects, "m", latestReadyRevision="m-predictor-00003")
         (edit,) = router.observe("m").foreign_edits
         assert "m-predictor-00003 10 %" in edit
         with pytest.raises(StaleWriteError, match="somebody else"):
@@ -268,7 +268,7 @@ class TestKnativeMode(_KServe):
             KServeRouter(objects.by_way).observe("m")
 
 
-def _serve(objects: Objects, name: str, **revisions: str) -> None:
+def serve(objects: Objects, name: str, **revisions: str) -> None:
     """Report what KServe reports in Knative mode."""
     document = objects.get(name)
     old, new = (one.replace("m-", f"{name}-", 1) for one in (OLD, NEW))
@@ -322,7 +322,7 @@ def test_a_definition_without_the_field_is_refused_instead_of_losing_the_share(a
         with pytest.raises(PermanentAdapterError, match=r"KServe before 0.20 drops it without a word"):
             router.ensure_targets("m", {"m-v2-predictor": 80}, fencing_token=1)
         objects.edit("m", lambda it: it["metadata"]["annotations"].update(KNATIVE))
-        _serve(objects, "m", previousRolledoutRevision=OLD, latestRolledoutRevision=NEW)
+        serve(objects, "m", previousRolledoutRevision=OLD, latestRolledoutRevision=NEW)
         view = router.ensure_targets("m", {OLD: 80}, fencing_token=1)
         with pytest.raises(PermanentAdapterError, match="does not have the field"):
             router.set_weights("m", {OLD: 90, NEW: 10}, fencing_token=1, expected_generation=view.generation)
