@@ -133,6 +133,8 @@ def _judge(state: RolloutState, metric: Metric) -> CheckResult:
         threshold=needed,
         sample_size=trials,
         details={
+            "failures": failures,
+            "baseline_failures": base_failures,
             "increase": increase,
             "increase_low": low,
             "increase_high": high,

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from airflow_mlops.page import render_page
-from airflow_mlops.rollout.state import HistoryEntry, RolloutState
+from airflow_mlops.rollout.describe import describe_step, rules_of
+from airflow_mlops.rollout.figures import figures_of
+from airflow_mlops.rollout.state import HistoryEntry, RolloutState, awaits_approval
 
 __all__ = ["render_html"]
 
@@ -28,8 +30,24 @@ def render_html(state: RolloutState, *, evidence_uri: str) -> str:
         outcome=state.phase.replace("_", " "),
         headline=_HEADLINES[state.phase],
         entries=[_entry(entry, state) for entry in state.history],
+        steps=_steps(state),
+        figures=figures_of(state),
+        rules=rules_of(state.spec),
         evidence_uri=evidence_uri,
     )
+
+
+def _steps(state: RolloutState) -> list[dict[str, str]]:
+    """Return the steps in words, and where the rollout is among them."""
+    now = len(state.spec.steps) if state.phase == "promoted" else state.step_index
+    waits = f"waits for approval; proven: {state.proven}" if awaits_approval(state) else "now"
+    return [
+        {
+            "text": describe_step(state.spec, step),
+            "place": "done" if number < now else waits if number == now and not state.finished else "",
+        }
+        for number, step in enumerate(state.spec.steps)
+    ]
 
 
 def _entry(entry: HistoryEntry, state: RolloutState) -> dict[str, Any]:
