@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.stats.mean_sequence import mean_sequence
-from airflow_mlops.stats.share_e_value import share_log_e_value, share_sequence
+from airflow_mlops.stats.share_e_value import share_is_below, share_log_e_value, share_sequence
 from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["PairCounts", "checks_of", "judge_discordant", "judge_pairs", "judge_share", "pairs_missing"]
@@ -68,8 +68,11 @@ def checks_of(spec: ShadowSpec) -> int:
     return 2 + mean + (spec.latency is not None) + (spec.labels is not None)
 
 
-def judge_pairs(counts: PairCounts, spec: ShadowSpec) -> tuple[CheckResult, ...]:
-    """Judge answers, latency and decisions; whether requests failed is judged by :func:`judge_discordant`."""
+def judge_pairs(counts: PairCounts, spec: ShadowSpec, *, ahead: bool = True) -> tuple[CheckResult, ...]:
+    """Judge answers, latency and decisions; whether requests failed is judged by :func:`judge_discordant`.
+
+    :param ahead: whether to say how many further pairs would decide, which takes most of the time
+    """
     answers, alpha = spec.answers, spec.alpha / checks_of(spec)
     results = [
         judge_share(
@@ -80,6 +83,7 @@ def judge_pairs(counts: PairCounts, spec: ShadowSpec) -> tuple[CheckResult, ...]
             alpha=alpha,
             confidence=spec.confidence,
             what=f"pairs differ by more than {answers.tolerance:g}",
+            ahead=ahead,
         )
     ]
     if answers.max_mean_difference is not None:
@@ -94,6 +98,7 @@ def judge_pairs(counts: PairCounts, spec: ShadowSpec) -> tuple[CheckResult, ...]
                 alpha=alpha,
                 confidence=spec.confidence,
                 what=f"pairs took the candidate over {spec.latency.slower_ms:g} ms longer",
+                ahead=ahead,
             )
         )
     if spec.labels is not None:
@@ -108,13 +113,22 @@ def judge_pairs(counts: PairCounts, spec: ShadowSpec) -> tuple[CheckResult, ...]
                 alpha=alpha,
                 confidence=spec.confidence,
                 what="was wrong where they decided differently",
+                ahead=ahead,
             )
         )
     return tuple(results)
 
 
 def judge_share(
-    name: str, hits: int, pairs: int, max_share: float, *, alpha: float, confidence: float, what: str
+    name: str,
+    hits: int,
+    pairs: int,
+    max_share: float,
+    *,
+    alpha: float,
+    confidence: float,
+    what: str,
+    ahead: bool = True,
 ) -> CheckResult:
     """Judge whether a share of the pairs is tolerable.
 
@@ -124,22 +138,23 @@ def judge_share(
     :param alpha: chance that a tolerable share ever fails
     :param confidence: of the interval that has to lie below ``max_share`` to pass
     :param what: what the counted pairs did, for the sentence
+    :param ahead: whether to say how many further pairs would decide
     """
 
     def decide(scale: float) -> Verdict:
         few, many = round(hits * scale), round(pairs * scale)
         if _beyond(few, many, max_share, alpha):
             return Verdict.FAIL
-        low_enough = many > 0 and share_sequence(few, many, confidence=confidence).high <= max_share
-        return Verdict.PASS if low_enough else Verdict.INCONCLUSIVE
+        below = share_is_below(few, many, max_share, confidence=confidence)
+        return Verdict.PASS if below else Verdict.INCONCLUSIVE
 
     verdict, seen = decide(1.0), share_sequence(hits, pairs, confidence=confidence)
-    missing = pairs_missing(decide, pairs)
+    missing = pairs_missing(decide, pairs) if ahead else None
     return CheckResult(
         name=name,
         verdict=verdict,
         reason=f"{hits} of {pairs} {what}: {_range(seen.low, seen.high)}, {max_share:.2%} is tolerated"
-        + _ahead(verdict, pairs, missing),
+        + (_ahead(verdict, pairs, missing) if ahead else ""),
         value=hits / pairs if pairs else None,
         low=seen.low,
         high=seen.high,
@@ -160,6 +175,7 @@ def judge_discordant(
     alpha: float,
     confidence: float,
     what: str,
+    ahead: bool = True,
 ) -> CheckResult:
     """Judge pairs of which one model alone did badly.
 
@@ -173,6 +189,7 @@ def judge_discordant(
     :param alpha: chance that an equal candidate ever fails
     :param confidence: with which a larger increase is excluded
     :param what: what the model did in a pair that speaks against it, for the sentence
+    :param ahead: whether to say how many further pairs would decide
     """
     each = 1 - (1 - confidence) / 2  # one half of the error for each of the two shares
 
@@ -189,14 +206,14 @@ def judge_discordant(
         return Verdict.PASS if pairs and bound(scale) <= max_increase else Verdict.INCONCLUSIVE
 
     verdict, high = decide(1.0), bound(1.0)
-    missing = pairs_missing(decide, pairs)
+    missing = pairs_missing(decide, pairs) if ahead else None
     e_value = share_log_e_value(against, against + in_favour)
     return CheckResult(
         name=name,
         verdict=verdict,
         reason=f"of {pairs} pairs {discordant} are discordant; the candidate alone {what} in {against}, the stable "
         f"model alone in {in_favour}; an increase above {max(high, 0.0):.2%} is excluded, {max_increase:.2%} is "
-        f"tolerated" + _ahead(verdict, pairs, missing),
+        f"tolerated" + (_ahead(verdict, pairs, missing) if ahead else ""),
         value=(against - in_favour) / pairs if pairs else None,
         high=high,
         threshold=max_increase,

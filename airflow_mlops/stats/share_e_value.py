@@ -20,7 +20,7 @@ from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.stats.interval import Interval
 from airflow_mlops.stats.student import incomplete_beta
 
-__all__ = ["share_log_e_value", "share_sequence"]
+__all__ = ["share_is_below", "share_log_e_value", "share_sequence"]
 
 _PRIOR = 0.5  # Jeffreys' prior: narrow intervals near 0 and 1, where failures are
 
@@ -49,25 +49,36 @@ def share_sequence(hits: int, trials: int, *, confidence: float = 0.95) -> Inter
     :param trials: may be 0: nothing is known then
     :param confidence: between 0 and 1, both excluded
     """
+    excluded = _excluder(hits, trials, confidence)
+    if trials == 0:
+        return Interval(value=0.5, low=0.0, high=1.0)
+    value = hits / trials
+    low = 0.0 if hits == 0 else _edge(excluded, 0.0, value)
+    high = 1.0 if hits == trials else _edge(excluded, 1.0, value)
+    return Interval(value=value, low=low, high=high)
+
+
+def share_is_below(hits: int, trials: int, bound: float, *, confidence: float = 0.95) -> bool:
+    """Whether the interval of :func:`share_sequence` ends at ``bound`` or below, without computing it.
+
+    :param bound: between 0 and 1, both excluded
+    """
+    return trials > 0 and hits <= bound * trials and _excluder(hits, trials, confidence)(bound)
+
+
+def _excluder(hits: int, trials: int, confidence: float) -> Callable[[float], bool]:
+    """Return the function that tells whether a share lies outside of the interval."""
     _check(hits, trials)
     if not 0 < confidence < 1:
         raise SpecificationError("confidence", confidence, "a number between 0 and 1, both excluded")
-    if trials == 0:
-        return Interval(value=0.5, low=0.0, high=1.0)
-    misses, value = trials - hits, hits / trials
+    misses = trials - hits
     mixed = _log_beta(hits + _PRIOR, misses + _PRIOR) - _log_beta(_PRIOR, _PRIOR) + math.log1p(-confidence)
-
-    def excluded(share: float) -> bool:
-        return mixed >= _log_likelihood(hits, misses, share)
-
-    low = 0.0 if hits == 0 else _edge(excluded, 0.0, value)
-    high = 1.0 if misses == 0 else _edge(excluded, 1.0, value)
-    return Interval(value=value, low=low, high=high)
+    return lambda share: mixed >= _log_likelihood(hits, misses, share)
 
 
 def _edge(excluded: Callable[[float], bool], outside: float, inside: float) -> float:
     """Halve between an excluded share and one that is not; the likelihood falls from ``inside`` on."""
-    for _ in range(60):
+    for _ in range(40):
         middle = (outside + inside) / 2
         if excluded(middle):
             outside = middle
