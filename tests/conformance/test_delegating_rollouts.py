@@ -184,7 +184,7 @@ def test_servers_of_others_are_looked_at_only() -> None:
     with pytest.raises(PermanentAdapterError, match="are run by an InferenceService of KServe; change its object"):
         fleet.ensure(_spec("m-v3"))
     world.objects.report("m", test_router_kserve.report(world.objects.get("m"), ready=False))
-    with pytest.raises(TransientAdapterError, match="starting, not ready: .* has pods only by its minReplicas"):
+    with pytest.raises(TransientAdapterError, match=r"starting, not ready: .* has pods only by its minReplicas"):
         world.begin()
 
 
