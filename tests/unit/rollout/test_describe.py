@@ -34,8 +34,8 @@ def test_a_spec_tells_what_would_happen() -> None:
             "back unless it is over after 1 hour"
         ),
         (
-            "2. 50 % of the requests; at least 1.5 minutes and 100 requests at both models; then it waits until somebody "
-            "approves it; back unless it is over after 4 hours"
+            "2. 50 % of the requests; at least 1.5 minutes and 100 requests at both models; then it waits until "
+            "somebody approves it; back unless it is over after 4 hours"
         ),
         (
             "3. 97 % of the requests, a holdback: 3 % stay at the stable model to be compared with by labels; at least "
@@ -62,8 +62,8 @@ def test_a_switch_tells_what_would_happen() -> None:
             "back unless it is over after 5 minutes"
         ),
         (
-            "2. 100 % at once, compared with what was measured; the stable model stays ready; at least 1 minute and 100 "
-            "requests at the candidate; back unless it is over after 5 minutes"
+            "2. 100 % at once, compared with what was measured; the stable model stays ready; at least 1 minute and "
+            "100 requests at the candidate; back unless it is over after 5 minutes"
         ),
         "3. the stable model may go",
     ]
