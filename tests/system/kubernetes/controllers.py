@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,9 @@ from airflow_mlops.training.pods import DIRECTORY_ANNOTATION
 
 TRAIN_JOB, RAY_JOB = KINDS["TrainJob"], KINDS["RayJob"]
 #: The definitions that the tests brought; they go when all tests are over.
-DEFINED_HERE = {"airflow-mlops/made-by": "tests"}
+# Set by the first of the processes that test, inherited by the others: another run in the same cluster keeps its own.
+SESSION = os.environ.setdefault("MLOPS_TEST_SESSION", f"tests-{uuid.uuid4().hex[:8]}")
+DEFINED_HERE = {"airflow-mlops/made-by": SESSION}
 DEFINITIONS = Path(os.environ.get("MLOPS_DEFINITIONS", Path(__file__).parents[4] / "shared" / "crds"))
 FILES = {TRAIN_JOB: "kubeflow-trainer-trainjobs.yaml", RAY_JOB: "kuberay-rayjobs.yaml"}
 STARTED = "2026-01-01T00:00:00Z"
