@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from airflow_mlops.adapters.metrics.envoy_statistics import EnvoyStatistics
-from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
+from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter, write_bootstrap
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.clock import SystemClock
 from airflow_mlops.rollout import look
+from airflow_mlops.rollout.observation import ArmCounters, began_again, since
 from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.testing.gateway import Gateway, ScriptedServer, Traffic, scripted_server
@@ -220,3 +221,35 @@ def test_a_killed_envoy_comes_back_with_its_routes_and_the_rollout_goes_on(
     assert state.phase == "promoted"
     assert state.history[-1].at > restarted
     assert traffic.targets(after=time.time() - 0.2).keys() == {"m-v2"}
+
+
+def test_counters_that_grew_past_their_old_values_after_a_crash_are_told_apart(
+    gateway: Gateway, router: EnvoyFilesRouter, old: ScriptedServer, new: ScriptedServer
+) -> None:
+    split(router, 50)
+    until(lambda: gateway.ask("m")[0] == 200)
+    metrics = EnvoyStatistics(gateway.admin_url)
+
+    def read() -> dict[str, ArmCounters]:
+        time.sleep(1.2)
+        return dict(metrics.read(["m-v1", "m-v2"], slow_ms=100))
+
+    before = read()
+    # Neither a change of targets nor a start of the stack that finds everything running is a start of Envoy.
+    router.ensure_targets("m", {"m-v3": NEW}, fencing_token=1)
+    write_bootstrap(gateway.directory, listen_port=LISTEN, admin_port=ADMIN)
+    asked = [gateway.ask("m") for _ in range(10)]
+    calm = read()
+    for name in before:
+        assert before[name].life == calm[name].life != ""
+        assert since(before[name], calm[name]).requests == sum(target == name for _, target in asked)
+    gateway.kill()
+    gateway.start()
+    asked = []
+    until(lambda: asked.append(gateway.ask("m")) or asked[-1][0] == 200)  # type: ignore[func-returns-value]
+    asked += [gateway.ask("m") for _ in range(60)]
+    after = read()
+    for name in before:
+        assert after[name].requests > calm[name].requests
+        assert began_again(calm[name], after[name])
+        assert since(calm[name], after[name]).requests == sum(target == name for _, target in asked)

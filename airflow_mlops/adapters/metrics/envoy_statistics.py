@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from airflow_mlops.clock import Clock, SystemClock
@@ -14,11 +15,16 @@ __all__ = ["EnvoyStatistics", "parse"]
 
 _LINE = re.compile(r"^envoy_cluster_(?P<metric>[a-z0-9_]+)\{(?P<labels>[^}]*)\} (?P<value>[0-9.eE+-]+)$", re.MULTILINE)
 _LABEL = re.compile(r'([a-z_]+)="([^"]*)"')
-_WANTED = "upstream_rq_(completed|timeout|time|5xx)$"
+_WANTED = r"upstream_rq_(completed|timeout|time|5xx)$"
+#: The gateway's bootstrap has a cluster whose endpoints are read once, at Envoy's start, with the time when they were.
+_START, _STARTED = "gateway_start", "update_time"
 
 
 class EnvoyStatistics:
     """Reads counters at Envoy's admin port; implements :class:`airflow_mlops.rollout.ports.TrafficMetrics`.
+
+    All counters begin again at zero with Envoy. Where it runs with the gateway's own bootstrap, their ``life`` is when
+    it started, so this is noticed even if they grew past their old values; elsewhere only a fall shows it.
 
     :param admin_url: for example ``http://127.0.0.1:8101``
     :param timeout_seconds: after which an answer counts as none
@@ -57,7 +63,8 @@ class EnvoyStatistics:
                 limits = httpx.Limits(max_keepalive_connections=0)
                 self._client = httpx.Client(timeout=self._timeout_seconds, trust_env=False, limits=limits)
             answer = self._client.get(
-                f"{self._admin_url}/stats/prometheus", params={"filter": rf"^cluster\.({names})\.{_WANTED}"}
+                f"{self._admin_url}/stats/prometheus",
+                params={"filter": rf"^cluster\.(({names})\.{_WANTED}|{_START}\.{_STARTED}$)"},
             )
         except httpx.TransportError as error:
             raise TransientAdapterError(f"Envoy's statistics at {self._admin_url} cannot be read: {error}") from error
@@ -78,7 +85,9 @@ def parse(text: str, targets: Sequence[str], *, slow_ms: int | None, at: float) 
         detail = labels.get("le") or labels.get("envoy_response_code_class") or ""
         values[labels.get("envoy_cluster_name", ""), line["metric"], detail] = int(float(line["value"]))
     known = {cluster for cluster, _, _ in values}
-    return {name: _arm(values, name, slow_ms, at) for name in targets if name in known}
+    started = values.get((_START, _STARTED, ""), 0)
+    life = f"Envoy from {started / 1000:.3f}" if started else ""
+    return {name: replace(_arm(values, name, slow_ms, at), life=life) for name in targets if name in known}
 
 
 def _arm(values: Mapping[tuple[str, str, str], int], name: str, slow_ms: int | None, at: float) -> ArmCounters:

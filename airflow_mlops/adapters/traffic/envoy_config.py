@@ -18,6 +18,8 @@ from airflow_mlops.rollout.routing import Mirror, Sticky
 __all__ = ["bootstrap", "clusters", "is_foreign", "routes"]
 
 ROUTE_CONFIGURATION = "models"
+#: A cluster without traffic: Envoy reads its endpoints once, when it starts, and its statistics say when that was.
+START_CLUSTER = "gateway_start"
 _HEADER = "# Written by airflow-mlops from the files in ../routes; a change made here stops rollouts. Content: "
 _TYPE = "type.googleapis.com/envoy."
 _CONNECTIONS = f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
@@ -102,7 +104,7 @@ def bootstrap(folder: Path, *, listen_port: int, admin_port: int) -> str:
         "node": {"id": "gateway", "cluster": "gateway"},
         "admin": {"address": _address(admin_port)},
         "dynamic_resources": {"cds_config": _watched(folder, "cds.yaml")},
-        "static_resources": {"listeners": [listener]},
+        "static_resources": {"listeners": [listener], "clusters": [_start_cluster(folder)]},
         # Latency histograms become readable only when statistics are flushed; the usual five seconds would make
         # every look a look into the past.
         "stats_flush_interval": "0.5s",
@@ -120,6 +122,23 @@ def bootstrap(folder: Path, *, listen_port: int, admin_port: int) -> str:
         },
     }
     return _signed(document)
+
+
+def _start_cluster(folder: Path) -> dict[str, Any]:
+    # No watched directory: the file must be read only once, whatever else is written beside it.
+    source = {"path_config_source": {"path": str(folder / "start.yaml")}, "resource_api_version": "V3"}
+    return {
+        "name": START_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "eds_cluster_config": {"eds_config": source},
+    }
+
+
+def start() -> str:
+    """Render the endpoints of :data:`START_CLUSTER`, which are none; written once, because reading it is the sign."""
+    assignment = {"@type": f"{_TYPE}config.endpoint.v3.ClusterLoadAssignment", "cluster_name": START_CLUSTER}
+    return _signed({"resources": [assignment]})
 
 
 def _cluster(name: str, port: int) -> dict[str, Any]:
@@ -189,8 +208,8 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
 def _key(sticky: Sticky) -> dict[str, Any]:
     if sticky.header is not None:
         return {"header": {"header_name": sticky.header}}
-    # A lifetime of zero makes Envoy give a cookie for the session to callers that have none.
-    return {"cookie": {"name": sticky.cookie, "ttl": "0s", "path": "/"}}
+    # Envoy gives no cookies when it chooses among weights, whatever lifetime is asked for.
+    return {"cookie": {"name": sticky.cookie}}
 
 
 def routes(known: Iterable[RouteLike], *, timeout_seconds: float) -> str:

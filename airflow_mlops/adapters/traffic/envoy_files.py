@@ -38,6 +38,10 @@ def write_bootstrap(gateway_dir: Path, *, listen_port: int, admin_port: int) -> 
     router = EnvoyFilesRouter(gateway_dir)
     path = router.folder / "bootstrap.yaml"
     atomic_write_text(path, envoy_config.bootstrap(router.folder, listen_port=listen_port, admin_port=admin_port))
+    start = router.folder / "start.yaml"
+    # Never anew under a running Envoy, which would take that for its start.
+    if not start.is_file() or start.read_text(encoding="utf-8") != envoy_config.start():
+        atomic_write_text(start, envoy_config.start())
     router.render_missing()
     return path
 

@@ -36,6 +36,15 @@ def test_requests_errors_and_slow_answers() -> None:
     }
 
 
+def test_when_envoy_started_is_the_life_of_all_counters() -> None:
+    text = TEXT + 'envoy_cluster_update_time{envoy_cluster_name="gateway_start"} 1795276876944\n'
+    found = parse(text, ["m-v1", "m-v2"], slow_ms=None, at=5.0)
+    assert {counters.life for counters in found.values()} == {"Envoy from 1795276876.944"}
+    # It is not known yet in the first moment.
+    early = parse(text.replace("1795276876944", "0"), ["m-v1"], slow_ms=None, at=5.0)
+    assert early["m-v1"].life == ""
+
+
 def test_an_edge_that_envoy_does_not_have_is_refused_with_those_it_has() -> None:
     with pytest.raises(SpecificationError, match=r"slow_ms: 300 .* an edge that Envoy has: 0\.5, 250, inf"):
         parse(TEXT, ["m-v2"], slow_ms=300, at=5.0)

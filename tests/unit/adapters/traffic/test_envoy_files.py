@@ -135,4 +135,4 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
 
 def test_no_temporary_file_stays(tmp_path: Path, router: EnvoyFilesRouter) -> None:
     names = [path.name for folder in ("routes", "envoy") for path in (tmp_path / folder).iterdir()]
-    assert sorted(names) == ["bootstrap.yaml", "cds.yaml", "m.json", "rds.yaml"]
+    assert sorted(names) == ["bootstrap.yaml", "cds.yaml", "m.json", "rds.yaml", "start.yaml"]
