@@ -32,10 +32,10 @@ class Mirror:
 
 @dataclass(frozen=True, kw_only=True)
 class Sticky:
-    """What keeps a caller at one target while the weights stay: one of the two.
+    """What keeps a caller at one target while the weights stay: one of the two. Requests without it go by chance.
 
-    :param header: name of the request header that holds the caller's key; requests without it go by chance
-    :param cookie: name of a cookie; a caller without it gets one
+    :param header: name of the request header that holds the caller's key
+    :param cookie: name of the cookie that holds it; nobody is given one
     """
 
     header: str | None = None
