@@ -41,7 +41,9 @@ def _stable() -> Json:
 
 
 def _canary(name: str, uri: str, percent: int = 0, **fields: Any) -> Json:
-    return {"trafficPercent": percent, "predictor": _model(uri, name=name, minReplicas=1, **fields)}
+    predictor = _model(uri, name=name, minReplicas=1, **fields)
+    predictor["model"]["name"] = "kserve-container"  # the definition asks for it here, and not above
+    return {"trafficPercent": percent, "predictor": predictor}
 
 
 def _shares(document: Json) -> dict[str, int]:
@@ -139,7 +141,7 @@ class TestStandardMode(_KServe):
         assert spec["canary"] == []
         # What the canary's pods were made from, so that they stay; but the stable one's scaling.
         promoted = _stable()
-        promoted["model"]["storageUri"] = "s3://models/2"
+        promoted["model"] |= {"storageUri": "s3://models/2", "name": "kserve-container"}
         assert spec["predictor"] == promoted | {"name": "v2"}
         assert dict(router.remove_target("m", "m-predictor").targets) == {"m-v2-predictor": 80}
 
