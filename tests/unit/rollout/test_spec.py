@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
@@ -58,3 +61,11 @@ def test_a_bad_spec_says_what_is_wrong(changes: dict[str, Any], message: str) ->
 def test_defaults_ask_for_a_minute_and_a_hundred_requests() -> None:
     step = CanaryStep(weight_percent=5)
     assert (step.min_seconds, step.min_requests) == (60.0, 100)
+
+
+def test_the_examples_of_the_documentation_are_specs() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "rollouts.md").read_text(encoding="utf-8")
+    examples = [decode(RolloutSpec, yaml.safe_load(part)) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    assert [example.strategy for example in examples] == ["canary", "canary", "blue_green"]
+    assert examples[1].steps[-1].is_holdback
+    assert not any(step.is_holdback for step in examples[0].steps)
