@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Self
@@ -124,23 +125,27 @@ class PretendedPods(threading.Thread):
     :param stuck: names of Deployments whose new pods never get ready
     """
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, api: Any, namespace: str) -> None:
+        from kubernetes.client import AppsV1Api
+
         super().__init__(daemon=True)
-        self._cluster = cluster
+        self.client = api.api_client
+        self.namespace = namespace
+        self._api = api
+        self._apps = AppsV1Api(api.api_client)
         self._stop_asked = threading.Event()
         self.stuck: set[str] = set()
 
     def run(self) -> None:
         from kubernetes.client.exceptions import ApiException
 
-        while not self._stop_asked.wait(0.1):
-            for pod in self._cluster.pods():
+        ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        while not self._stop_asked.wait(0.05):
+            for pod in self._api.list_namespaced_pod(self.namespace).items:
                 conditions = {one.type: one.status for one in pod.status.conditions or ()}
-                owner = pod.metadata.labels.get("app")
-                if conditions.get("Ready") != "True" and owner not in self.stuck:
-                    ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+                if conditions.get("Ready") != "True" and pod.metadata.labels.get("app") not in self.stuck:
                     with contextlib.suppress(ApiException):  # it is gone
-                        self._cluster.api.patch_namespaced_pod_status(pod.metadata.name, self._cluster.namespace, ready)
+                        self._api.patch_namespaced_pod_status(pod.metadata.name, self.namespace, ready)
 
     def stop(self) -> None:
         self._stop_asked.set()
@@ -148,10 +153,8 @@ class PretendedPods(threading.Thread):
 
     def deploy(self, name: str, *, replicas: int = 0, **labels: str) -> None:
         """Make a Deployment of pods that no node takes."""
-        from kubernetes.client import AppsV1Api
-
-        AppsV1Api(self._cluster.api.api_client).create_namespaced_deployment(
-            self._cluster.namespace,
+        self._apps.create_namespaced_deployment(
+            self.namespace,
             {
                 "metadata": {"name": name},
                 "spec": {
@@ -171,34 +174,35 @@ class PretendedPods(threading.Thread):
 
     def serve(self, name: str, **selector: str) -> None:
         """Make a Service."""
-        self._cluster.api.create_namespaced_service(
-            self._cluster.namespace,
+        self._api.create_namespaced_service(
+            self.namespace,
             {"metadata": {"name": name}, "spec": {"selector": selector, "ports": [{"port": 8080}]}},
         )
 
     def scale(self, name: str, replicas: int) -> None:
         """Be the other hand."""
-        from kubernetes.client import AppsV1Api
+        self._apps.patch_namespaced_deployment(name, self.namespace, {"spec": {"replicas": replicas}})
 
-        AppsV1Api(self._cluster.api.api_client).patch_namespaced_deployment(
-            name, self._cluster.namespace, {"spec": {"replicas": replicas}}
-        )
-
-    def counts(self) -> dict[str, int]:
-        """Return how many pods each Deployment asks for, without those that ask for none."""
-        from kubernetes.client import AppsV1Api
-
-        found = AppsV1Api(self._cluster.api.api_client).list_namespaced_deployment(self._cluster.namespace).items
-        return {one.metadata.name: one.spec.replicas for one in found if one.spec.replicas}
+    def counts(self, *names: str) -> list[int]:
+        """Return how many pods these Deployments ask for."""
+        found = self._apps.list_namespaced_deployment(self.namespace).items
+        asked = {one.metadata.name: one.spec.replicas for one in found}
+        return [asked[name] for name in names]
 
 
-@pytest.fixture
-def pretended(cluster: Any) -> Iterator[PretendedPods]:
-    playing = PretendedPods(cluster)
+@pytest.fixture(scope="module")
+def pretended(kubeconfig: str, api: Any) -> Iterator[PretendedPods]:
+    """A namespace of its own, whose pods are called ready; what tests leave there goes with it."""
+    from kubernetes.client import V1Namespace, V1ObjectMeta
+
+    name = f"mlops-test-{uuid.uuid4().hex[:8]}"
+    api.create_namespace(V1Namespace(metadata=V1ObjectMeta(name=name)))
+    until(lambda: api.list_namespaced_service_account(name).items)  # pods are refused before it exists
+    playing = PretendedPods(api, name)
     playing.start()
     yield playing
     playing.stop()
-    sweep(cluster)
+    api.delete_namespace(name)
 
 
 class Clients:

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from airflow_mlops.adapters.serving.deployments import DeploymentFleet
+from airflow_mlops.adapters.serving.fleet_settings import FleetSettings
 from airflow_mlops.exceptions import PermanentAdapterError
 from airflow_mlops.manifest import manifest_of
-from tests.system.kubernetes.servers import server_spec, until
+from tests.system.kubernetes.servers import PretendedPods, server_spec, until
 
 pytestmark = [
     pytest.mark.system,
@@ -77,10 +79,10 @@ def test_the_status_says_what_is_wrong_with_the_pods(fleet):
     until(lambda: servers.status("flights-v1").phase == "ready")
 
 
-def test_what_somebody_else_deployed_is_seen_and_left_alone(fleet, pretended):
+def test_what_somebody_else_deployed_is_seen_and_left_alone(pretended: PretendedPods) -> None:
     pretended.deploy("flights-v1", replicas=2)
     pretended.serve("flights-v1", app="flights-v1")
-    servers = fleet()
+    servers = DeploymentFleet(pretended.client, FleetSettings(namespace=pretended.namespace, image="none"))
     status = until(lambda: (found := servers.status("flights-v1")).phase == "ready" and found)
     assert status.port == 8080
     assert servers.spec("flights-v1") is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,129 +13,171 @@ import pytest
 from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
 from airflow_mlops.adapters.traffic.replica_ratio import ReplicaRatioRouter
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError, TransientAdapterError
-from airflow_mlops.rollout.ports import CoarseRouter
+from airflow_mlops.rollout.observation import RouteView
+from airflow_mlops.rollout.ports import CoarseRouter, Router
 from airflow_mlops.testing.router_conformance import RouterConformance
 from tests.system.kubernetes.servers import Clients, PretendedPods, server_spec, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 LABEL = "mlops.airflow.apache.org/route"
-BOTH = {"m-v1": 8080, "m-v2": 8080}
 
 
-def router_of(cluster: Any, **options: Any) -> ReplicaRatioRouter:
-    return ReplicaRatioRouter(KubernetesObjects(cluster.api.api_client, cluster.namespace), **options)
+def router_of(pretended: PretendedPods, **options: Any) -> ReplicaRatioRouter:
+    objects = KubernetesObjects(pretended.client, pretended.namespace)
+    return ReplicaRatioRouter(objects, pause=lambda _: time.sleep(0.1), **options)
+
+
+@pytest.fixture
+def route() -> str:
+    return f"m{uuid.uuid4().hex[:8]}"
 
 
 class TestReplicaRatio(RouterConformance):
     """The behaviours of every router, with pods that are called ready."""
 
     @pytest.fixture
-    def router(self, cluster: Any, pretended: PretendedPods, targets: Mapping[str, int]) -> ReplicaRatioRouter:
+    def route(self) -> str:
+        return f"m{uuid.uuid4().hex[:8]}"
+
+    @pytest.fixture
+    def other_route(self, route: str) -> str:
+        return f"{route}-other"
+
+    @pytest.fixture
+    def targets(self, route: str) -> Mapping[str, int]:
+        return {f"{route}-v{version}": 8080 + version for version in (1, 2, 3)}
+
+    @pytest.fixture
+    def router(self, pretended: PretendedPods, targets: Mapping[str, int]) -> ReplicaRatioRouter:
         for name in targets:
             pretended.deploy(name)
-        return router_of(cluster)
+        return router_of(pretended)
 
     @pytest.fixture
     def another_hand(self, pretended: PretendedPods, names: tuple[str, str, str]) -> Callable[[str], None]:
         return lambda _route: pretended.scale(names[1], 7)
 
 
+@dataclass
+class Split:
+    """A route of four pods; the first of two targets has them all."""
+
+    pretended: PretendedPods
+    route: str
+
+    def __post_init__(self) -> None:
+        self.old, self.new = f"{self.route}-v1", f"{self.route}-v2"
+        self.router = router_of(self.pretended, total_replicas=4)
+        for name in (self.old, self.new):
+            self.pretended.deploy(name)
+        self.router.ensure_targets(self.route, {self.old: 8080, self.new: 8080}, fencing_token=1)
+        self.give(0, 1)
+
+    def give(self, share: int, generation: int | None, *, token: int = 1, router: Router | None = None) -> RouteView:
+        """Give the second target a share."""
+        return (router or self.router).set_weights(
+            self.route,
+            {self.old: 100 - share, self.new: share},
+            fencing_token=token,
+            expected_generation=generation,
+        )
+
+    @property
+    def pods(self) -> list[int]:
+        return self.pretended.counts(self.old, self.new)
+
+
 @pytest.fixture
-def router(cluster: Any, pretended: PretendedPods) -> ReplicaRatioRouter:
-    """A route of which m-v1 has all, and m-v2 nothing yet."""
-    for name in BOTH:
-        pretended.deploy(name)
-    router = router_of(cluster, ready_seconds=2.0, give_back_seconds=0.5)
-    router.ensure_targets("m", BOTH, fencing_token=1)
-    router.set_weights("m", {"m-v1": 100}, fencing_token=1, expected_generation=1)
-    return router
+def split(pretended: PretendedPods, route: str) -> Split:
+    return Split(pretended, route)
 
 
-def test_the_router_says_before_a_rollout_what_it_cannot_make(router):
-    assert isinstance(router, CoarseRouter)
-    with pytest.raises(SpecificationError, match=r"10 pods can make.*the nearest are 0 % and 10 %"):
-        router.check_weights({"m-v2": 5, "m-v1": 95})
-    with pytest.raises(SpecificationError, match=r"the nearest are 20 % and 30 %"):
-        router.set_weights("m", {"m-v2": 25, "m-v1": 75}, fencing_token=1, expected_generation=2)
-    assert dict(router.observe("m").weights) == {"m-v1": 100}
+def test_the_router_says_before_a_rollout_what_it_cannot_make(split: Split) -> None:
+    assert isinstance(split.router, CoarseRouter)
+    with pytest.raises(SpecificationError, match=r"4 pods can make.*the nearest are 0 % and 25 %"):
+        split.router.check_weights({split.new: 5, split.old: 95})
+    with pytest.raises(SpecificationError, match=r"a multiple of 25 %; the nearest are"):
+        split.give(30, 2)
+    assert dict(split.router.observe(split.route).weights) == {split.old: 100}
 
 
-def test_pods_that_never_get_ready_get_no_traffic_and_take_none_away(router, pretended):
-    pretended.stuck.add("m-v2")
-    with pytest.raises(TransientAdapterError, match="m-v2 has 0 of 5 pods ready after 2 s; other pods still have"):
-        router.set_weights("m", {"m-v1": 50, "m-v2": 50}, fencing_token=1, expected_generation=2)
-    assert pretended.counts() == {"m-v1": 10, "m-v2": 5}
-    assert router.verify("m") == "pending"
-    assert not router.observe("m").applied
+def test_pods_that_never_get_ready_get_no_traffic_and_take_none_away(split: Split) -> None:
+    split.pretended.stuck.add(split.new)
+    with pytest.raises(TransientAdapterError, match=r"v2 has 0 of 2 pods ready after \d s; other pods still have"):
+        split.give(50, 2, router=router_of(split.pretended, total_replicas=4, ready_seconds=1.0))
+    assert split.pods == [4, 2]
+    assert split.router.verify(split.route) == "pending"
+    assert not split.router.observe(split.route).applied
     # Going on where it was left, now with pods that work.
-    pretended.stuck.clear()
-    view = router.set_weights("m", {"m-v1": 50, "m-v2": 50}, fencing_token=1, expected_generation=3)
-    assert (view.generation, view.applied) == (3, True)
-    assert router.verify("m") == "ok"
-    assert pretended.counts() == {"m-v1": 5, "m-v2": 5}
+    split.pretended.stuck.clear()
+    view = split.give(50, 3)
+    assert (view.generation, view.applied, split.router.verify(split.route)) == (3, True, "ok")
+    assert split.pods == [2, 2]
 
 
-def test_traffic_goes_back_although_its_pods_are_slow(router, pretended):
-    router.set_weights("m", {"m-v1": 50, "m-v2": 50}, fencing_token=1, expected_generation=2)
-    pretended.stuck.add("m-v1")
-    view = router.set_weights("m", {"m-v1": 100}, fencing_token=2, expected_generation=None)
-    assert pretended.counts() == {"m-v1": 10}
-    assert dict(view.weights) == {"m-v1": 100}
-    assert router.verify("m") == "pending"
+def test_traffic_goes_back_although_its_pods_are_slow(split: Split) -> None:
+    split.give(50, 2)
+    split.pretended.stuck.add(split.old)
+    view = split.give(0, None, token=2, router=router_of(split.pretended, total_replicas=4, give_back_seconds=0.5))
+    assert split.pods == [4, 0]
+    assert dict(view.weights) == {split.old: 100}
+    assert split.router.verify(split.route) == "pending"
 
 
-def test_the_last_pods_that_answer_stay_while_there_is_none_to_go_back_to(router, pretended):
-    router.set_weights("m", {"m-v2": 100}, fencing_token=1, expected_generation=2)
-    pretended.stuck.add("m-v1")
-    with pytest.raises(TransientAdapterError, match="m-v1 has 0 of 10 pods ready"):
-        router.set_weights("m", {"m-v1": 100}, fencing_token=2, expected_generation=None)
-    assert pretended.counts() == {"m-v1": 10, "m-v2": 10}
+def test_the_last_pods_that_answer_stay_while_there_is_none_to_go_back_to(split: Split) -> None:
+    split.give(100, 2)
+    split.pretended.stuck.add(split.old)
+    hasty = router_of(split.pretended, total_replicas=4, ready_seconds=1.0, give_back_seconds=0.0)
+    with pytest.raises(TransientAdapterError, match="v1 has 0 of 4 pods ready"):
+        split.give(0, None, token=2, router=hasty)
+    assert split.pods == [4, 4]
 
 
-def test_a_writer_that_lost_its_lease_meanwhile_moves_nothing_more(router, cluster, pretended):
-    late = router_of(
-        cluster,
-        # While it waits for pods, another holder gives the traffic back.
-        pause=lambda _: router.set_weights("m", {"m-v1": 100}, fencing_token=2, expected_generation=None) and None,
-    )
-    pretended.stuck.add("m-v2")
+def test_a_writer_that_lost_its_lease_meanwhile_moves_nothing_more(split: Split) -> None:
+    objects = KubernetesObjects(split.pretended.client, split.pretended.namespace)
+    # While it waits for pods, another holder gives the traffic back.
+    late = ReplicaRatioRouter(objects, total_replicas=4, pause=lambda _: split.give(0, None, token=2) and None)
+    split.pretended.stuck.add(split.new)
     with pytest.raises(StaleWriteError, match="somebody else set weights while the pods for these were awaited"):
-        late.set_weights("m", {"m-v1": 50, "m-v2": 50}, fencing_token=1, expected_generation=2)
-    assert pretended.counts() == {"m-v1": 10}
+        split.give(50, 2, router=late)
+    assert split.pods == [4, 0]
 
 
-def test_deployments_that_serve_already_are_taken_over_with_their_shares(cluster, pretended):
-    pretended.deploy("m-v1", replicas=4, model="m")
-    pretended.deploy("m-v2", replicas=0, model="m")
-    pretended.serve("m", model="m")
-    router = router_of(cluster)
-    view = router.observe("m")
-    assert (view.generation, dict(view.weights), dict(view.targets)) == (0, {"m-v1": 100}, {"m-v1": 8080})
-    router.ensure_targets("m", {"m-v2": 8080}, fencing_token=1)
-    assert pretended.counts() == {"m-v1": 4}
-    router.set_weights("m", {"m-v1": 80, "m-v2": 20}, fencing_token=1, expected_generation=1)
-    assert pretended.counts() == {"m-v1": 8, "m-v2": 2}
+def test_deployments_that_serve_already_are_taken_over_with_their_shares(pretended: PretendedPods, route: str) -> None:
+    old, new = f"{route}-v1", f"{route}-v2"
+    pretended.deploy(old, replicas=3, model=route)
+    pretended.deploy(new, replicas=0, model=route)
+    pretended.serve(route, model=route)
+    router = router_of(pretended, total_replicas=4)
+    view = router.observe(route)
+    assert (view.generation, dict(view.weights), dict(view.targets)) == (0, {old: 100}, {old: 8080})
+    router.ensure_targets(route, {new: 8080}, fencing_token=1)
+    assert pretended.counts(old, new) == [3, 0]
+    router.set_weights(route, {old: 75, new: 25}, fencing_token=1, expected_generation=1)
+    assert pretended.counts(old, new) == [3, 1]
 
 
-def test_pods_behind_the_service_that_nobody_knows_are_a_foreign_edit(router, pretended):
-    pretended.deploy("stranger", replicas=3, **{LABEL: "m"})
-    assert router.observe("m").foreign_edits == (
-        "Deployment stranger, no target of the route, is behind its Service with 3 pods",
+def test_pods_behind_the_service_that_nobody_knows_are_a_foreign_edit(split: Split) -> None:
+    stranger = f"{split.route}-stranger"
+    split.pretended.deploy(stranger, replicas=1, **{LABEL: split.route})
+    assert split.router.observe(split.route).foreign_edits == (
+        f"Deployment {stranger}, no target of the route, is behind its Service with 1 pods",
     )
-    with pytest.raises(StaleWriteError, match="somebody else changed it: Deployment stranger"):
-        router.set_weights("m", {"m-v1": 90, "m-v2": 10}, fencing_token=1, expected_generation=2)
+    with pytest.raises(StaleWriteError, match=f"somebody else changed it: Deployment {stranger}"):
+        split.give(50, 2)
 
 
-def test_pods_of_somebody_else_are_not_relabelled(router, pretended):
-    pretended.deploy("database", replicas=1)
-    with pytest.raises(PermanentAdapterError, match=rf"not behind route 'm': they lack the labels {LABEL}=m. Scale it"):
-        router.ensure_targets("m", {"database": 8080}, fencing_token=1)
-    assert pretended.counts() == {"m-v1": 10, "database": 1}
+def test_pods_of_somebody_else_are_not_relabelled(split: Split) -> None:
+    database = f"{split.route}-database"
+    split.pretended.deploy(database, replicas=1)
+    with pytest.raises(PermanentAdapterError, match=rf"are not behind route .*: they lack the labels {LABEL}=.* Scale"):
+        split.router.ensure_targets(split.route, {database: 8080}, fencing_token=1)
+    assert split.pretended.counts(database) == [1]
     with pytest.raises(PermanentAdapterError, match=r"there is no Deployment mlops-test-.*/nobody"):
-        router.ensure_targets("m", {"nobody": 8080}, fencing_token=1)
-    with pytest.raises(PermanentAdapterError, match="Deployment m-v1 is a target of route 'm'; take it off there"):
-        router.ensure_targets("other", {"m-v1": 8080}, fencing_token=1)
+        split.router.ensure_targets(split.route, {"nobody": 8080}, fencing_token=1)
+    with pytest.raises(PermanentAdapterError, match=r"v1 is a target of route .*; take it off there first"):
+        split.router.ensure_targets("other", {split.old: 8080}, fencing_token=1)
 
 
 def pods_of(cluster: Any, name: str) -> set[str]:
@@ -146,7 +190,7 @@ def pods_of(cluster: Any, name: str) -> set[str]:
 
 
 def test_shares_follow_the_weights_under_traffic_and_no_request_fails(cluster, fleet):
-    servers, router = fleet(), router_of(cluster)
+    servers, router = fleet(), ReplicaRatioRouter(KubernetesObjects(cluster.api.api_client, cluster.namespace))
     for version in "12":
         servers.ensure(server_spec(version))
     for version in "12":
