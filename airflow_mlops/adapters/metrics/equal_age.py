@@ -47,6 +47,10 @@ class LabelLookup(Protocol):
         """Forget labels that arrived before a moment; they are asked for no more."""
         ...
 
+    def close(self) -> None:
+        """Give back what the look held, for example connections; the next one may open them again."""
+        ...
+
 
 @dataclass
 class _Counted:
@@ -109,9 +113,12 @@ class LabelTallies:
         :raises ContractError: at a line or a label that is none
         """
         now = self._clock.now()
-        for model_name in sorted({target.rpartition("-v")[0] for target in targets}):
-            self._labels.refresh(model_name)
-        found = {target: self._read(target, now) for target in targets}
+        try:
+            for model_name in sorted({target.rpartition("-v")[0] for target in targets}):
+                self._labels.refresh(model_name)
+            found = {target: self._read(target, now) for target in targets}
+        finally:
+            self._labels.close()
         # Only now: of a look that failed half-way the predictions are still to be judged.
         self._labels.forget(now - self._age_seconds - 2 * self._settle_seconds)
         return found

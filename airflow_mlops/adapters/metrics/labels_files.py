@@ -53,6 +53,9 @@ class FileLabels:
                 if (kept := [label for label in labels if label.arrived_at >= before])
             }
 
+    def close(self) -> None:
+        """Hold nothing between looks: files are closed as soon as they are read."""
+
 
 def _label(document: Mapping[str, Any]) -> tuple[str, ArrivedLabel]:
     identifier, label, time = document["id"], document["label"], document["time"]

@@ -39,6 +39,10 @@ class Rows(Protocol):
         """Translate the database's errors."""
         ...
 
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
 
 class SqlLabels:
     """Looks labels up by their ids, some hundred at a time; an index on the id makes that cheap.
@@ -67,6 +71,10 @@ class SqlLabels:
 
     def forget(self, before: float) -> None:
         """Forget nothing, because nothing is remembered."""
+
+    def close(self) -> None:
+        """Close the connections: looks are rare, and a database has few."""
+        self._rows.close()
 
     def find(
         self,
