@@ -35,7 +35,7 @@ class ArgoRolloutsRouter(FencedRouter):
     Targets are the ReplicaSets that Argo makes: ``<rollout>-<pod template hash>``, of ``status.stableRS`` and
     ``status.currentPodHash``.
 
-    The rights needed are ``get`` and ``patch`` of ``rollouts.argoproj.io`` and ``patch`` of ``rollouts/status``.
+    The rights needed are ``get``, ``list`` and ``patch`` of ``rollouts.argoproj.io`` and ``patch`` of ``rollouts/status``.
 
     :param objects: the namespace of the Rollouts
     :param name: name of a route's Rollout; ``{route}`` stands for the route

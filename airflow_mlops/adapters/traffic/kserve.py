@@ -51,7 +51,7 @@ class KServeRouter(FencedRouter):
     becomes ``spec.predictor``, its pods stay, and KServe removes those of the former one. Removing a candidate removes
     its entry.
 
-    The rights needed are ``get`` and ``patch`` of ``inferenceservices.serving.kserve.io``.
+    The rights needed are ``get``, ``list`` and ``patch`` of ``inferenceservices.serving.kserve.io``.
 
     :param objects: the namespace of the InferenceServices
     :param name: name of a route's InferenceService; ``{route}`` stands for the route
