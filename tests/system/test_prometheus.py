@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,15 @@ import pytest
 from airflow_mlops.adapters.metrics.prometheus import Access, PrometheusMetrics
 from airflow_mlops.adapters.metrics.series import TEMPLATES
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
+from airflow_mlops.container.lines import LineFile
 from airflow_mlops.exceptions import PermanentAdapterError, TransientAdapterError
+from airflow_mlops.hooks.gateway import ModelGatewayHook
+from airflow_mlops.rollout.checks import ErrorRateCheck, LabelCheck, PredictionCheck
 from airflow_mlops.rollout.observation import ArmCounters, Counts, since
-from airflow_mlops.testing.gateway import Gateway, scripted_server
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.state import begin
+from airflow_mlops.testing.gateway import Gateway, Traffic, scripted_server
+from tests.airflow.conftest import connection  # noqa: F401 - a fixture
 from tests.prometheus import SCRAPE_SECONDS, Exporter, exporter, prometheus_server
 
 pytestmark = pytest.mark.system
@@ -170,3 +178,96 @@ def test_envoy_is_counted_across_its_own_death(tmp_path: Path) -> None:
     assert expected <= counts["m-v2"].requests <= expected + 1
     assert counts["m-v2"].errors == counts["m-v2"].timed == counts["m-v2"].requests
     assert counts["m-v1"].errors == counts["m-v1"].slow == counts["m-v2"].slow == 0
+
+
+class Answers:
+    """Logs a prediction for every answer of a gateway, and a label for it half a second later.
+
+    :param wrong: share of wrong predictions by target
+    """
+
+    def __init__(self, home: Path, wrong: dict[str, float]) -> None:
+        self._wrong = wrong
+        self._dice = random.Random(7)
+        self._due: list[tuple[float, str, int]] = []
+        self._logs = {
+            target: LineFile(home / "predictions" / "m" / target.rpartition("-v")[2] / "a.jsonl") for target in wrong
+        }
+        self._labels = LineFile(home / "labels" / "m" / "labels.jsonl")
+        self._seen = 0
+
+    def write(self, answers: Sequence[tuple[float, int, str]]) -> None:
+        for position, (at, _, target) in enumerate(answers[self._seen :], start=self._seen):
+            label, wrong = self._dice.randrange(2), self._dice.random() < self._wrong[target]
+            prediction = 0.8 if bool(label) != wrong else 0.2
+            self._logs[target].append({"id": f"r{position}", "time": at, "prediction": prediction})
+            self._due.append((at + 0.5, f"r{position}", label))
+        self._seen = len(answers)
+        now = time.time()
+        for at, identifier, label in (one for one in self._due if one[0] <= now):
+            self._labels.append({"id": identifier, "label": label, "time": at})
+        self._due = [one for one in self._due if one[0] > now]
+
+    def close(self) -> None:
+        for file in (*self._logs.values(), self._labels):
+            file.close()
+
+
+@pytest.mark.parametrize(("wrong", "phase"), [(0.1, "promoted"), (0.45, "rolled_back")])
+def test_a_rollout_is_judged_by_prometheus_predictions_and_labels(
+    tmp_path: Path,
+    connection: Callable[..., None],  # noqa: F811
+    wrong: float,
+    phase: str,
+) -> None:
+    spec = RolloutSpec(
+        steps=(CanaryStep(weight_percent=50, min_seconds=1, min_requests=100, judge_labels=True),),
+        error_rate=ErrorRateCheck(max_increase=0.1),
+        labels=LabelCheck(age_seconds=1.0, max_increase=0.15),
+        predictions=PredictionCheck(edges=(0.5,), max_difference=0.2),
+        look_seconds=0.3,
+        step_timeout_seconds=40,
+        max_unknown_seconds=15,
+    )
+    predictions = str(tmp_path / "predictions")
+    with (
+        scripted_server(OLD),
+        scripted_server(NEW),
+        Gateway(tmp_path / "gateway", listen_port=LISTEN, admin_port=ADMIN) as envoy,
+        prometheus_server(tmp_path, [f"127.0.0.1:{ADMIN}"], path="/stats/prometheus") as url,
+        closing(Answers(tmp_path, {"m-v1": 0.1, "m-v2": wrong})) as answers,
+    ):
+        connection("prometheus_default", conn_type="http", host=url)
+        tallies = [
+            {"source": "prediction_log", "predictions": predictions},
+            {
+                "source": "labels_files",
+                "predictions": predictions,
+                "labels": str(tmp_path / "labels"),
+                "age_seconds": 1.0,
+                "settle_seconds": 0.5,
+            },
+        ]
+        extra = {
+            "admin_url": envoy.admin_url,
+            "directory": str(envoy.directory),
+            "metrics": {"source": "prometheus", "scrape_seconds": SCRAPE_SECONDS, "tallies": tallies},
+        }
+        connection("model_gateway_default", conn_type="model_gateway", host="127.0.0.1", port=LISTEN, extra=extra)
+        gateway = ModelGatewayHook().gateway()
+        lease = gateway.store.acquire("m", "test", lease_seconds=60)
+        gateway.router.ensure_targets("m", {"m-v1": OLD, "m-v2": NEW}, fencing_token=lease.token)
+        state = begin(spec=spec, model_name="m", candidate="m-v2", stable="m-v1", now=time.time())
+        gateway.store.save("m", state, token=lease.token, renew=True)
+        gateway.apply(state, token=lease.token)
+        until(lambda: envoy.ask("m")[0] == 200)
+        with Traffic(envoy, "m", rate=150) as traffic:
+            deadline = time.monotonic() + 60
+            while not state.finished and time.monotonic() < deadline:
+                time.sleep(0.3)
+                answers.write(traffic.answers)
+                state, plan = gateway.look("m", token=lease.token)
+                if plan.has_effects:
+                    gateway.apply(state, token=lease.token)
+    assert (state.phase, state.canary.tally("labelled").total >= 0) == (phase, True), state.reason
+    assert "labels" in state.reason or "label" in state.reason, state.reason
