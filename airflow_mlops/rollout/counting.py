@@ -22,8 +22,12 @@ def arms(state: RolloutState) -> tuple[str, ...]:
 
 
 def _counters(state: RolloutState, observation: Observation) -> dict[str, ArmCounters]:
+    """Return the counters of the arms; and of the stable model after all traffic left it, where it is still known."""
     counters = observation.counters or {}
-    return {name: counters[name] for name in arms(state)}
+    found = {name: counters[name] for name in arms(state)}
+    if state.stable is not None and state.rules.weight_percent == 100 and state.stable in counters:
+        found[state.stable] = counters[state.stable]
+    return found
 
 
 def start_counting(state: RolloutState, observation: Observation, now: float) -> RolloutState:
@@ -41,9 +45,11 @@ def start_counting(state: RolloutState, observation: Observation, now: float) ->
 
 def restarted(state: RolloutState, observation: Observation) -> str | None:
     """Return the one of two targets whose counters began again: the other's count has nothing to stand beside."""
+    if len(arms(state)) == 1:
+        return None
     last = _counters(state, observation)
     names = [name for name, counters in last.items() if began_again(state.last[name], counters)]
-    return names[0] if len(names) == 1 and len(last) == 2 else None
+    return names[0] if len(names) == 1 else None
 
 
 def skip(state: RolloutState, observation: Observation) -> RolloutState:
@@ -62,9 +68,11 @@ def count(state: RolloutState, observation: Observation, now: float) -> tuple[Ro
     """
     last = _counters(state, observation)
     windows = [
-        since(state.last[name], last[name]) if name in last else Counts() for name in (state.candidate, state.stable)
+        since(state.last[name], last[name]) if name in last and name in state.last else Counts()
+        for name in (state.candidate, state.stable)
     ]
-    canary, baseline = (_comparable(state, window, windows if len(last) == 2 else [window]) for window in windows)
+    together = len(arms(state)) == 2
+    canary, baseline = (_comparable(state, window, windows if together else [window]) for window in windows)
     age = 0.0 if state.spec.labels is None else state.spec.labels.age_seconds
     state = replace(
         state,

@@ -12,28 +12,24 @@ from airflow_mlops.verdict import CheckResult, Verdict
 __all__ = ["SHARE_TAIL", "judge_share"]
 
 SHARE_TAIL = 1e-6
+_ALMOST_ALL = 0.99
 
 
 def judge_share(state: RolloutState, step: CanaryStep) -> CheckResult:
     """Judge whether the candidate gets the share that its weight says: ``ERROR`` when it cannot be chance."""
     unit, weight = state.spec.unit, step.weight_percent / 100
-    if weight in (0.0, 1.0):
-        # Nothing is split: the router says so, and what the other arm still ends is not counted.
-        counts, name = (state.canary, state.candidate) if weight else (state.baseline, state.stable)
-        return CheckResult(
-            name="share",
-            verdict=Verdict.PASS,
-            reason=f"all traffic goes to {name}",
-            value=weight,
-            threshold=weight,
-            sample_size=counts.requests,
-        )
     observed, beside = (
         counts.tally(USERS).total if unit == "users" else counts.requests for counts in (state.canary, state.baseline)
     )
     total = observed + beside
-    tail = _tail_bound(observed, total, weight)
     share = observed / total if total else 0.0
+    if step.weight_percent == 0:
+        tail = 1.0  # it may be asked past the weights, by those who try it
+    elif step.weight_percent == 100:
+        # The stable model may end what it had begun.
+        tail = 1.0 if share >= _ALMOST_ALL else _tail_bound(observed, total, _ALMOST_ALL)
+    else:
+        tail = _tail_bound(observed, total, weight)
     believable = tail >= SHARE_TAIL
     reason = f"{observed} of {total} {unit} ({share:.1%}) came to {state.candidate}; its weight is {weight:.0%}"
     if not believable:

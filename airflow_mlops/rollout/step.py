@@ -176,7 +176,8 @@ def _progress(state: RolloutState, elapsed: float) -> str:
     for check in _proofs(state):
         missing.setdefault(check.details["unit"], []).append(check.details["requests_missing"])
     stuck = [unit for unit, counts in missing.items() if None in counts]
-    more = [f"{max(c or 0 for c in counts)} more {unit}" for unit, counts in missing.items()]
+    most = {unit: max(count or 0 for count in counts) for unit, counts in missing.items()}
+    more = [f"{count} more {unit}" for unit, count in most.items() if count] or ["0 more requests"]
     ahead = (
         f"more {' and '.join(stuck)} at these rates would not prove anything"
         if stuck

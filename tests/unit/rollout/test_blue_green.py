@@ -68,6 +68,15 @@ def test_a_silent_candidate_goes_back() -> None:
     assert look(state, 35.0, new=(0, 0)).phase == "rolled_back"
 
 
+def test_a_switch_that_only_half_happened_proves_nothing() -> None:
+    state = look(switched(), 14.0, new=(0, 0), old=(2000, 17))
+    state = look(state, 15.0, new=(300, 0), old=(2001, 17))  # what it had begun
+    assert state.unknown_since is None
+    state = look(state, 17.0, new=(600, 0), old=(2300, 17))
+    assert state.unknown_since == 17.0
+    assert "600 of 900 requests (66.7%) came to m-v2; its weight is 100%" in state.checks[1].reason
+
+
 def test_slow_answers_are_compared_with_those_before() -> None:
     state = switched(latency=LatencyCheck(slow_ms=250))
     route = RouteView(route="m", weights=intended_weights(state))

@@ -17,6 +17,8 @@ from airflow_mlops.rollout.plan import Plan
 from airflow_mlops.rollout.spec import CanaryStep, LabelCheck, LatencyCheck, PredictionCheck, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights
 from airflow_mlops.rollout.step import step
+from airflow_mlops.rollout.watchdog import return_expired
+from airflow_mlops.testing.rollout import memory_gateway
 from airflow_mlops.verdict import Verdict
 
 OLD, NEW = "m-v1", "m-v2"
@@ -143,6 +145,33 @@ def test_healthy_traffic_is_a_verdict_on_every_day_of_a_holdback() -> None:
         assert rollout.state.unknown_since is None
         assert rollout.state.sequence > before
         before = rollout.state.sequence
+
+
+def test_the_lease_lives_through_a_holdback_and_ends_without_traffic() -> None:
+    gateway, router, store, metrics, clock = memory_gateway()
+    token = store.acquire("m", "dag/run/task", lease_seconds=2 * HOUR).token
+    router.ensure_targets("m", {OLD: 8201, NEW: 8202}, fencing_token=token)
+    state = begin(spec=HOLDBACK, model_name="m", candidate=NEW, stable=OLD, now=clock.now())
+    store.save("m", state, token=token, renew=True)
+
+    def serve(looks: int, requests: int) -> None:
+        for _ in range(looks):
+            clock.advance(HOUR)
+            for name, weight in router.observe("m").weights.items():
+                metrics.count(name, requests=requests * weight // 100, tallies={"labels": Tally(weight, weight // 3)})
+            if not metrics.broken:
+                state, plan = gateway.look("m", token=token)
+                if plan.has_effects:
+                    gateway.apply(state, token=token)
+            return_expired("m", router=router, store=store, clock=clock)
+
+    for name in (OLD, NEW):
+        metrics.count(name, requests=0)
+    serve(60, 10_000)
+    assert router.observe("m").weights == {NEW: 97, OLD: 3}
+    metrics.broken = "everybody is gone"
+    serve(3, 0)
+    assert router.observe("m").weights == {OLD: 100}
 
 
 def test_labels_are_no_proof_where_no_step_asks_for_them() -> None:
