@@ -36,7 +36,7 @@ class _Prometheus:
     labels: Mapping[str, str] = field(default_factory=dict)
     scrape_seconds: float = 15.0
     missed_scrapes: int = 3
-    span_seconds: float = 21600.0
+    span_seconds: float = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

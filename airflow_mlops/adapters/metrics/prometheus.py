@@ -78,7 +78,7 @@ class PrometheusMetrics:
         *,
         scrape_seconds: float = 15.0,
         missed_scrapes: int = 3,
-        span_seconds: float = 21600.0,
+        span_seconds: float = 3600.0,
         timeout_seconds: float = 3.0,
         clock: Clock | None = None,
     ) -> None:

@@ -23,7 +23,7 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.rollout.observation import ArmCounters, since
 from airflow_mlops.testing.rollout import ManualClock
 
-START = 21600.0 * 40
+START = 3600.0 * 240
 
 
 class Server(http.server.ThreadingHTTPServer):
