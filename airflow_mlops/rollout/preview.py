@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_mlops.exceptions import LeaseHeldError
+from airflow_mlops.rollout.describe import describe_spec
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.plan import Plan, describe
 from airflow_mlops.rollout.ports import ServerFleet
-from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.rollout.state import begin, stable_target
 from airflow_mlops.rollout.step import step
 
@@ -77,15 +78,6 @@ def tell(found: Preview) -> list[str]:
     lines = [f"route {found.route}, now {now}: {found.candidate} beside {found.stable or 'nothing'}"]
     lines.append(f"first: {describe(found.first)}")
     if found.stable not in (None, found.candidate):
-        lines += [f"step {number}: {_step(found.spec, one)}" for number, one in enumerate(found.spec.steps, start=1)]
-        lines.append(f"at last: {found.candidate} 100 %")
+        lines += describe_spec(found.spec).splitlines()
     lines += [f"it would not begin now: {reason}" for reason in found.obstacles]
     return lines
-
-
-def _step(spec: RolloutSpec, one: CanaryStep) -> str:
-    rest = "; a person approves it" if one.approval else ""
-    return (
-        f"{one.weight_percent} %, {one.min_seconds:g} to {spec.timeout_of(one):g} s, at least {one.min_requests} "
-        f"requests at both models{rest}"
-    )

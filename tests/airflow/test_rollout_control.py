@@ -207,8 +207,8 @@ class TestPlan:
             "route flights, now flights-v1 100 %: flights-v2 beside flights-v1",
             f"first: set weights [flights-v2 20 %, flights-v1 80 %] — inconclusive: {not_yet}",
         ]
-        assert "step 1: 20 %, 1 to 20 s, at least 100 requests at both models; a person approves it" in out
-        assert "at last: flights-v2 100 %" in out
+        assert "1. 20 % of the requests; at least 1 s and 100 requests at both models; then it waits until" in out
+        assert "all traffic" in out.splitlines()[5]
         assert "it would not begin now: no measurements: " in out
         assert "model server 'flights-v9' is not known" in rollout(*words, "flights-v9")[1]
         assert json.loads(rollout(*words, "flights-v2", "--json")[1])["first"]["action"] == "set_weights"
