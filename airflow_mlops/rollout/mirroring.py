@@ -35,7 +35,7 @@ def mirror_router(router: Router) -> MirrorRouter:
 
     :raises SpecificationError: when it cannot
     """
-    if "mirror" in getattr(router, "capabilities", ()) and isinstance(router, MirrorRouter):
+    if isinstance(router, MirrorRouter) and "mirror" in router.capabilities:
         return router
     raise SpecificationError(
         "mode", "mirror", f"'replay': {type(router).__name__} cannot copy requests, logged ones can be sent again"

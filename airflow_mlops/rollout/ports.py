@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
 from airflow_mlops.rollout.routing import Sticky
@@ -101,6 +101,8 @@ class MirrorRouter(Router, Protocol):
     promotion leaves one behind.
     """
 
+    capabilities: ClassVar[frozenset[str]]
+
     def set_mirror(
         self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
     ) -> RouteView:
@@ -121,6 +123,8 @@ class MirrorRouter(Router, Protocol):
 @runtime_checkable
 class StickyRouter(Router, Protocol):
     """A router that can also keep a caller at one target; it has ``sticky`` among its capabilities."""
+
+    capabilities: ClassVar[frozenset[str]]
 
     def set_sticky(
         self, route: str, sticky: Sticky | None, *, fencing_token: int, expected_generation: int | None

@@ -100,6 +100,8 @@ class MemoryRouter:
         view = self.observe(route)
         if view.weights.get(name):
             raise PermanentAdapterError(f"route {route!r}: {name!r} still gets {view.weights[name]} %")
+        if view.mirror is not None and view.mirror.target == name:
+            raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
         targets = {key: port for key, port in view.targets.items() if key != name}
         return self._write(view, replace(view, targets=targets), self.tokens.get(route, 0))
 
