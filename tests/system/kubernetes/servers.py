@@ -108,13 +108,15 @@ def fleet(cluster: Any, serving: Callable[..., dict[str, Any]]) -> Iterator[Call
 def sweep(cluster: Any) -> None:
     """Remove all Deployments, Services and Leases of the namespace."""
     from kubernetes.client import AppsV1Api, CoordinationV1Api
+    from kubernetes.client.exceptions import ApiException
 
     AppsV1Api(cluster.api.api_client).delete_collection_namespaced_deployment(
         cluster.namespace, propagation_policy="Background"
     )
     CoordinationV1Api(cluster.api.api_client).delete_collection_namespaced_lease(cluster.namespace)
     for service in cluster.api.list_namespaced_service(cluster.namespace).items:
-        cluster.api.delete_namespaced_service(service.metadata.name, cluster.namespace)
+        with contextlib.suppress(ApiException):  # its Deployment took it along
+            cluster.api.delete_namespaced_service(service.metadata.name, cluster.namespace)
     until(lambda: not AppsV1Api(cluster.api.api_client).list_namespaced_replica_set(cluster.namespace).items)
     cluster.delete_pods()
 

@@ -11,10 +11,19 @@ from typing import Any
 import pytest
 
 from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
+from airflow_mlops.adapters.serving.deployments import DeploymentFleet
+from airflow_mlops.adapters.serving.fleet_settings import FleetSettings
+from airflow_mlops.adapters.traffic.lease_store import LeaseRolloutStore
 from airflow_mlops.adapters.traffic.replica_ratio import ReplicaRatioRouter
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError, TransientAdapterError
+from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.ports import CoarseRouter, Router
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.start import start
+from airflow_mlops.rollout.state import RolloutState
+from airflow_mlops.rollout.watchdog import return_expired
+from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics
 from airflow_mlops.testing.router_conformance import RouterConformance
 from tests.system.kubernetes.servers import Clients, PretendedPods, server_spec, until
 
@@ -180,6 +189,49 @@ def test_pods_of_somebody_else_are_not_relabelled(split: Split) -> None:
         split.router.ensure_targets("other", {split.old: 8080}, fencing_token=1)
 
 
+def test_a_rollout_whose_lease_ends_goes_back_with_capacity_first(pretended: PretendedPods, route: str) -> None:
+    """Servers, route and state of a rollout, all of them objects of the cluster."""
+    clock = ManualClock()
+    objects = KubernetesObjects(pretended.client, pretended.namespace)
+    settings = FleetSettings(
+        namespace=pretended.namespace,
+        image="none",
+        node_selector={"mlops-test/none": "true"},
+        labels={"app": "pretended"},
+        drain_seconds=0,
+    )
+    servers, store = DeploymentFleet(pretended.client, settings), LeaseRolloutStore(objects, kind="k", clock=clock)
+    router = router_of(pretended)
+    gateway = Gateway(router=router, store=store, metrics=MemoryMetrics(), clock=clock)
+    old, new = f"{route}-v1", f"{route}-v2"
+    for version, name in (("1", old), ("2", new)):
+        servers.ensure(server_spec(version, route))
+        until(lambda server=name: servers.status(server).phase == "ready")
+    router.ensure_targets(route, {old: 8080}, fencing_token=0)
+    router.set_weights(route, {old: 100}, fencing_token=0, expected_generation=1)
+
+    def begin(*shares: int) -> RolloutState:
+        lease = store.acquire(route, "somebody", lease_seconds=60)
+        spec = RolloutSpec(steps=tuple(CanaryStep(weight_percent=share) for share in shares))
+        state = start(gateway, servers, lease, route=route, candidate=new, spec=spec)
+        gateway.apply(state, token=lease.token)
+        return state
+
+    with pytest.raises(SpecificationError, match="10 pods can make, a multiple of 10 %; the nearest are 20 % and 30 %"):
+        begin(10, 25)
+    assert pretended.counts(old, new) == [10, 1]  # the candidate still waits outside the route
+    begin(20, 50)
+    assert pretended.counts(old, new) == [8, 2]
+    assert dict(router.observe(route).weights) == {old: 80, new: 20}
+    # Nobody judges any more.
+    clock.advance(61)
+    said = return_expired(route, router=router, store=store, clock=clock)
+    assert said is not None
+    assert said.startswith(f"all traffic of {route} went back to {old}")
+    assert pretended.counts(old, new) == [10, 0]
+    assert router.observe(route).foreign_edits == ()
+
+
 def pods_of(cluster: Any, name: str) -> set[str]:
     """Uids of the running pods of a server."""
     return {
@@ -207,9 +259,9 @@ def test_shares_follow_the_weights_under_traffic_and_no_request_fails(cluster, f
             assert router.verify("flights") == "ok"
             moved = time.time() - began
             time.sleep(1.5)  # until every node has heard
-            seen = clients.watch(5.0)
+            seen = clients.watch(4.0)
             total = sum(seen.values())
-            print(f"{share} %: {dict(seen)} in 5 s; the move took {moved:.1f} s; failures {len(clients.failures)}")
+            print(f"{share} %: {dict(seen)} in 4 s; the move took {moved:.1f} s; failures {len(clients.failures)}")
             assert total > 150
             # Each connection goes to any pod with equal chance: four standard errors of a binomial share.
             expected = share / 100
