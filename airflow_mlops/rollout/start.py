@@ -55,6 +55,9 @@ def start(
 def _take_up(gateway: Gateway, fleet: ServerFleet, lease: Lease, state: RolloutState, candidate: str) -> RolloutState:
     if state.candidate != candidate:
         raise SpecificationError("candidate", candidate, f"{state.candidate!r}, whose rollout is under way")
+    if state.phase == "rolled_back":
+        # It goes back over whatever was done to the route, which a target would not be made known over.
+        return state
     status = fleet.status(candidate)
     # A server that was started again may listen elsewhere; one that is down now is the judge's business.
     if status is not None and status.phase == "ready" and status.port is not None:

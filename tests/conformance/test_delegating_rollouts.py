@@ -7,11 +7,12 @@ import pytest
 from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
 from airflow_mlops.adapters.traffic.fenced_object import FencedRouter
 from airflow_mlops.codec import digest_of
-from airflow_mlops.exceptions import PermanentAdapterError, TransientAdapterError
+from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.hooks.gateway_kinds import KINDS
 from airflow_mlops.references import ModelRef
 from airflow_mlops.rollout.ports import ServerFleet
 from airflow_mlops.rollout.serving import ServerSpec
+from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.testing.kubernetes_api import MemoryKubernetes
 from tests.system.kubernetes import test_router_kserve
 from tests.system.kubernetes.worlds import WORLDS, WholeRollouts, World
@@ -49,6 +50,15 @@ def test_argos_canary_is_ready_when_it_waits_and_stopped_when_it_was_aborted() -
     stopped = world.fleet.status("m-bbb")
     assert (stopped.phase, stopped.message) == ("stopped", "Argo aborted it: ")
     assert world.fleet.status("m-aaa").phase == "ready"
+
+
+def test_a_rollout_whose_steps_argo_does_not_have_does_not_begin() -> None:
+    world = World(MemoryKubernetes(), **WORLDS["argo"])
+    steps = (CanaryStep(weight_percent=10), CanaryStep(weight_percent=25))
+    message = r"expected what a step of Rollout m gives m-bbb: 0 %, 10 %, 50 %, 100 %"
+    with pytest.raises(SpecificationError, match=message):
+        world.begin(spec=RolloutSpec(steps=steps))
+    assert world.router.observe("m").generation == 0
 
 
 def test_every_kind_in_a_cluster_is_made_from_its_options_alone() -> None:

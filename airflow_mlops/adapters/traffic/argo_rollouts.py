@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, ObjectKind, Operations
 from airflow_mlops.adapters.traffic.fenced_object import FencedRouter, Live, Record, percentages
-from airflow_mlops.exceptions import PermanentAdapterError, StaleWriteError, TransientAdapterError
+from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError, TransientAdapterError
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.serving import ServerPhase, ServerStatus
 
@@ -35,7 +35,8 @@ class ArgoRolloutsRouter(FencedRouter):
     Targets are the ReplicaSets that Argo makes: ``<rollout>-<pod template hash>``, of ``status.stableRS`` and
     ``status.currentPodHash``.
 
-    The rights needed are ``get``, ``list`` and ``patch`` of ``rollouts.argoproj.io`` and ``patch`` of ``rollouts/status``.
+    The rights needed are ``get``, ``list`` and ``patch`` of ``rollouts.argoproj.io``, and ``patch`` of their
+    ``status``.
 
     :param objects: the namespace of the Rollouts
     :param name: name of a route's Rollout; ``{route}`` stands for the route
@@ -60,6 +61,16 @@ class ArgoRolloutsRouter(FencedRouter):
         if expected_generation is None:
             self._tell(route, self._aborting(route, fencing_token))
         return self.observe(route)
+
+    def check_weights(self, weights: Mapping[str, int]) -> None:
+        """Refuse weights that no step of the Rollout gives.
+
+        :raises SpecificationError: naming those that its steps give
+        """
+        for name in {target.rpartition("-")[0] for target in weights}:
+            document = self._objects.get(self.kind, name)
+            if document is not None:
+                _Progress(name, document).check_weights(weights)
 
     def live(self, route: str, document: Json, record: Record) -> Live:
         """Read the weights that Argo was told to give, which it may not have given yet."""
@@ -205,6 +216,15 @@ class _Progress:
             raise PermanentAdapterError(
                 f"route {self.route!r}: Rollout {self.name} has no pause at the end of its steps, so Argo promotes "
                 "without being told"
+            )
+
+    def check_weights(self, weights: Mapping[str, int]) -> None:
+        stages = range(sum("pause" in one for one in self._steps) + 1)
+        possible = sorted({self._stage_weight(stage) for stage in stages})
+        if weights.get(self.current, 0) not in possible:
+            shown = ", ".join(f"{percent} %" for percent in possible)
+            raise SpecificationError(
+                "weights", dict(weights), f"what a step of Rollout {self.name} gives {self.current}: {shown}"
             )
 
     def weights(self) -> dict[str, int]:

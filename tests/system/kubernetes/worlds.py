@@ -76,9 +76,9 @@ class World:
         self.objects.delete_all()
         KubernetesObjects(self.server, self.namespace).delete(LEASES, "rollout-m")
 
-    def begin(self, holder: str = "dag/run/task/-1") -> tuple[Lease, RolloutState]:
-        lease = self.gateway.store.acquire("m", holder, lease_seconds=60)
-        return lease, start(self.gateway, self.fleet, lease, route="m", candidate=self.candidate, spec=SPEC)
+    def begin(self, *, spec: RolloutSpec = SPEC) -> tuple[Lease, RolloutState]:
+        lease = self.gateway.store.acquire("m", "dag/run/task/-1", lease_seconds=60)
+        return lease, start(self.gateway, self.fleet, lease, route="m", candidate=self.candidate, spec=spec)
 
     def drive(self, lease: Lease, state: RolloutState, *, errors: int) -> tuple[RolloutState, list[dict[str, int]]]:
         """Judge until the rollout is decided; return it, and the weights that the controller gave on the way."""
