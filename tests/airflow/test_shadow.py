@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
+from airflow.sdk.exceptions import TaskDeferred
 
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
@@ -29,7 +31,7 @@ from airflow_mlops.rollout.serving import ServerStatus
 from airflow_mlops.rollout.shadow import ShadowState
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.testing.gateway import Gateway
-from airflow_mlops.triggers.events import from_payload
+from airflow_mlops.triggers.events import from_payload, to_payload
 from airflow_mlops.triggers.shadow import ShadowEvent, ShadowTrigger
 
 pytestmark = pytest.mark.stack
@@ -83,10 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, ModelServer)
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        status, document = 500, {"error": "no"}
-        if not server.fails:
-            status, document = 200, {"outputs": [{"name": "probability", "data": server.answer(request)}]}
-        body = json.dumps(document).encode()
+        outputs = [] if server.fails else [{"name": "probability", "data": server.answer(request)}]
+        status, body = 500 if server.fails else 200, json.dumps({"outputs": outputs}).encode()
         self.send_response(status)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -403,3 +403,54 @@ def test_a_trigger_whose_lease_is_gone_says_so(world: World) -> None:
     event = asyncio.run(first_event())
     assert event.kind == "lost"
     assert "the lease was lost" in event.message
+
+
+def operator_and_context(world: World) -> tuple[Any, dict[str, Any]]:
+    """The operator outside of a run, so that its tries can be told apart; it may be tried three times."""
+    task = shadow_dag(world, "tried").get_task("shadow")
+    pushed: dict[str, Any] = {}
+    ti = SimpleNamespace(
+        dag_id="tried", run_id="r", task_id="shadow", map_index=-1, try_number=1, max_tries=2, pushed=pushed
+    )
+    ti.xcom_push = lambda key, value: pushed.update({key: value})
+    return task, {"ti": ti}
+
+
+def test_a_retry_takes_the_shadow_up_where_it_is(world: World) -> None:
+    task, context = operator_and_context(world)
+    with pytest.raises(TaskDeferred) as first:
+        task.execute(context)
+    assert world.router.observe("m").mirror is not None
+    time.sleep(0.1)
+    with pytest.raises(TaskDeferred) as second:
+        task.execute(context)
+    states = [decode(ShadowState, deferred.value.trigger.state) for deferred in (first, second)]
+    assert states[0].started_at == states[1].started_at
+    assert states[0].token == states[1].token
+    assert world.router.observe("m").mirror is not None
+
+
+def test_what_was_decided_but_not_recorded_is_recorded_by_the_next_try(world: World, artifact_root: Path) -> None:
+    task, context = operator_and_context(world)
+    with pytest.raises(TaskDeferred) as deferred:
+        task.execute(context)
+    decided = replace(decode(ShadowState, deferred.value.trigger.state), phase="passed", reason="all is well")
+    event = to_payload(ShadowEvent(kind="act", message="all is well", state=encode(decided)))
+    (artifact_root / "evidence").write_text("no folder")
+    with pytest.raises(OSError, match="evidence"):
+        task.resume(context, event)
+    # The copies ended all the same, and the route is still this task's.
+    assert world.router.observe("m").mirror is None
+    assert not world.clean()
+    (artifact_root / "evidence").unlink()
+    assert task.execute(context)["outcome"] == "passed"
+    assert [document.verdict.value for document in evidence()] == ["pass"]
+    assert world.clean()
+
+
+def test_ending_the_task_at_its_worker_ends_the_copies(world: World) -> None:
+    task, context = operator_and_context(world)
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    task.on_kill()
+    assert world.clean()
