@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from copy import deepcopy
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations
+from airflow_mlops.adapters.traffic import kserve_knative, kserve_standard
 from airflow_mlops.adapters.traffic.fenced_object import FencedRouter, Live, Record
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.rollout.observation import RouteView
@@ -39,8 +39,6 @@ _MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 _STOP_ANNOTATION = "serving.kserve.io/stop"
 #: KServe's Services listen here whatever the containers do.
 _PORT = 80
-#: Fields that KServe ignores in a canary and that stay the stable predictor's.
-_SCALING = ("minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
 
 
 class KServeRouter(FencedRouter):
@@ -108,8 +106,8 @@ class KServeRouter(FencedRouter):
             if name not in weights:
                 raise PermanentAdapterError(self._no_target(route, document, name, weights))
         if self._mode_of(route, document) == "knative":
-            return _knative_operations(route, document, weights, after)
-        return _standard_operations(route, document, before, after)
+            return kserve_knative.operations(route, document, after)
+        return kserve_standard.operations(route, document, before, after)
 
     def applied(
         self,
@@ -128,9 +126,9 @@ class KServeRouter(FencedRouter):
             return "pending"
         weights = self._weights(route, document)
         if self._mode_of(route, document) == "knative":
-            done = _shares(status) == {name: weight for name, weight in weights.items() if weight > 0}
+            done = kserve_knative.shares(status) == {name: weight for name, weight in weights.items() if weight > 0}
         else:
-            done = _is_carried_out(document, weights)
+            done = kserve_standard.is_carried_out(document, weights)
         return "ok" if done else "pending"
 
     def servers(self) -> Mapping[str, ServerStatus]:
@@ -139,7 +137,10 @@ class KServeRouter(FencedRouter):
         for document in self._objects.list(self.kind, {}):
             route = document["metadata"]["name"]
             with suppress(TransientAdapterError, PermanentAdapterError):  # one that has no targets yet, or never will
-                ready = _ready(document, self._mode_of(route, document), self._weights(route, document))
+                if self._mode_of(route, document) == "knative":
+                    ready = dict.fromkeys(kserve_knative.weights(route, document), True)  # others are no targets
+                else:
+                    ready = kserve_standard.ready(document)
                 found |= {name: _server(name, is_ready) for name, is_ready in ready.items()}
         return found
 
@@ -157,8 +158,8 @@ class KServeRouter(FencedRouter):
     def _weights(self, route: str, document: Json) -> dict[str, int]:
         """Return all targets with their percentages, zeros included."""
         if self._mode_of(route, document) == "knative":
-            return _knative_weights(route, document)
-        return _standard_weights(route, document)
+            return kserve_knative.weights(route, document)
+        return kserve_standard.weights(route, document)
 
     def _no_target(self, route: str, document: Json, name: str, weights: Mapping[str, int]) -> str:
         has = f"route {route!r}: no such target {name}; InferenceService {document['metadata']['name']} has "
@@ -175,151 +176,3 @@ def _server(name: str, is_ready: bool) -> ServerStatus:
         return ServerStatus(name=name, phase="ready", port=_PORT)
     message = "KServe does not report it as ready; a canary without requests has pods only by its minReplicas"
     return ServerStatus(name=name, phase="starting", port=_PORT, message=message)
-
-
-def _ready(document: Json, mode: Mode, weights: Mapping[str, int]) -> dict[str, bool]:
-    if mode == "knative":
-        return dict.fromkeys(weights, True)  # only revisions that are ready are targets
-    status = document.get("status") or {}
-    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
-    canaries = {one["name"]: bool(one["ready"]) for one in status.get("canaryStatuses") or ()}
-    stable = document["spec"]["predictor"]
-    return {_name(document, stable): conditions.get("PredictorReady") == "True"} | {
-        _name(document, entry["predictor"]): canaries.get(entry["predictor"].get("name"), False)
-        for entry in document["spec"].get("canary") or ()
-    }
-
-
-def _name(document: Json, predictor: Json) -> str:
-    name = predictor.get("name")
-    return f"{document['metadata']['name']}-{f'{name}-' if name else ''}predictor"
-
-
-def _standard_weights(route: str, document: Json) -> dict[str, int]:
-    spec = document["spec"]
-    shares: dict[str, int] = {}
-    stable = _name(document, spec["predictor"])
-    for entry in spec.get("canary") or ():
-        name = _name(document, entry["predictor"])
-        if name == stable or name in shares:
-            raise PermanentAdapterError(f"route {route!r}: two predictors are called {name!r}")
-        shares[name] = entry["trafficPercent"]
-    return {stable: max(0, 100 - sum(shares.values())), **shares}
-
-
-def _standard_operations(route: str, document: Json, before: Record, after: Record) -> Operations:
-    """Return operations for ``spec.canary``; it is one atomic list, so it is written whole or by places."""
-    spec = document["spec"]
-    entries = list(spec.get("canary") or ())
-    gone = {name for name in before.targets if name not in after.targets}
-    if _name(document, spec["predictor"]) in gone:
-        return _retarget(route, document, after)
-    changes: list[Mapping[str, Any]] = []
-    kept = []
-    for index, entry in enumerate(entries):
-        name = _name(document, entry["predictor"])
-        if name in gone:
-            continue
-        kept.append(entry)
-        # Also for entries that another hand added: the shares are of one hundred, whoever has them.
-        percent = after.weights.get(name, 0)
-        if entry["trafficPercent"] != percent:
-            where = f"/spec/canary/{index}"
-            called = entry["predictor"].get("name")
-            changes.append({"op": "test", "path": f"{where}/predictor/name", "value": called})
-            changes.append({"op": "replace", "path": f"{where}/trafficPercent", "value": percent})
-    if len(kept) == len(entries):
-        return changes
-    return [{"op": "add", "path": "/spec/canary", "value": kept}]
-
-
-def _retarget(route: str, document: Json, after: Record) -> Operations:
-    """Make the canary that has all requests the stable predictor; its pods are the same before and after."""
-    spec = document["spec"]
-    entries = list(spec.get("canary") or ())
-    heir = next((entry for entry in entries if entry["trafficPercent"] == 100), None)
-    if heir is None or not _is_carried_out(document, _standard_weights(route, document)):
-        raise TransientAdapterError(
-            f"route {route!r}: KServe does not yet report that {', '.join(after.weights)} has all requests; "
-            "its predecessor stays until then"
-        )
-    # KServe builds a canary's pods from the stable predictor with the canary's fields laid over it.
-    merged = _laid_over(spec["predictor"], heir["predictor"])
-    for field in _SCALING:
-        merged.pop(field, None)
-        if field in spec["predictor"]:
-            merged[field] = spec["predictor"][field]
-    return [
-        {"op": "replace", "path": "/spec/predictor", "value": merged},
-        {"op": "add", "path": "/spec/canary", "value": [entry for entry in entries if entry is not heir]},
-    ]
-
-
-def _laid_over(below: Any, above: Any) -> Any:
-    """Merge as KServe does: objects by field, lists whole, and what is empty above does not count."""
-    if not isinstance(below, Mapping) or not isinstance(above, Mapping):
-        return deepcopy(below if above in (None, "", 0, [], {}) else above)
-    return {
-        name: _laid_over(below[name], above[name]) if name in above and name in below else deepcopy(value)
-        for name, value in {**above, **below}.items()
-    }
-
-
-def _is_carried_out(document: Json, weights: Mapping[str, int]) -> bool:
-    status = document.get("status") or {}
-    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
-    needed = ["IngressReady"]
-    stable = _name(document, document["spec"]["predictor"])
-    if weights[stable]:
-        needed.append("PredictorReady")
-    # The condition CanaryPredictorReady sums these up, also for canaries without requests, which have no pods.
-    said = {one["name"]: one for one in status.get("canaryStatuses") or ()}
-    for entry in document["spec"].get("canary") or ():
-        canary = said.get(entry["predictor"].get("name"), {})
-        if canary.get("trafficPercent") != entry["trafficPercent"]:
-            return False
-        if entry["trafficPercent"] and not canary.get("ready"):
-            return False
-    return all(conditions.get(name) == "True" for name in needed)
-
-
-def _revisions(route: str, document: Json) -> tuple[str, str | None]:
-    """Return the latest ready revision, and the one that shares requests with it, as KServe chooses it."""
-    component = ((document.get("status") or {}).get("components") or {}).get("predictor") or {}
-    latest = component.get("latestReadyRevision")
-    if not latest:
-        raise TransientAdapterError(f"route {route!r}: no revision of the predictor is ready yet")
-    before = component.get("latestRolledoutRevision")
-    if before == latest:
-        before = component.get("previousRolledoutRevision")
-    return latest, before if before != latest else None
-
-
-def _knative_weights(route: str, document: Json) -> dict[str, int]:
-    latest, before = _revisions(route, document)
-    percent = document["spec"]["predictor"].get("canaryTrafficPercent")
-    if not before:
-        return {latest: 100}
-    share = 100 if percent is None else percent
-    return {before: 100 - share, latest: share}
-
-
-def _knative_operations(route: str, document: Json, weights: Mapping[str, int], after: Record) -> Operations:
-    latest, _ = _revisions(route, document)
-    percent = document["spec"]["predictor"].get("canaryTrafficPercent")
-    share = after.weights.get(latest, 0)
-    if dict(after.weights) == {name: weight for name, weight in weights.items() if weight > 0}:
-        return ()
-    path = "/spec/predictor/canaryTrafficPercent"
-    if share == 100:
-        return [{"op": "remove", "path": path}] if percent is not None else ()
-    return [{"op": "add", "path": path, "value": share}]
-
-
-def _shares(status: Json) -> dict[str, int]:
-    component = (status.get("components") or {}).get("predictor") or {}
-    shares: dict[str, int] = {}
-    for one in component.get("traffic") or ():
-        name = str(one.get("revisionName") or component.get("latestReadyRevision"))
-        shares[name] = shares.get(name, 0) + (one.get("percent") or 0)
-    return {name: share for name, share in shares.items() if share > 0}
