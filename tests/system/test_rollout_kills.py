@@ -86,7 +86,7 @@ BOUNDARIES: dict[str, Callable[[RolloutState, Mapping[str, int]], bool]] = {
     "second step stored": lambda state, weights: state.step_index == 1,
     "decided": lambda state, weights: state.finished,
 }
-FEW = [("triggerer", "second step stored", 0.0), ("scheduler", "decided", 0.4), ("gateway", "first weights", 0.0)]
+FEW = [("triggerer", "second step stored", 0.0), ("scheduler", "decided", 0.4)]
 ALL = [(victim, boundary, 0.0) for victim in VICTIMS for boundary in BOUNDARIES]
 ALL += [(victim, "decided", 0.4) for victim in VICTIMS]
 ROWS: list[str] = []
