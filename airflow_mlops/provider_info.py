@@ -43,6 +43,7 @@ _TRIGGERS = (
     "rollout",
     "rollout_end",
     "serving",
+    "shadow",
     "training",
     "training_jobs",
 )
