@@ -69,7 +69,9 @@ _VERIFY = (
 
 _SIMULATE = (
     _arg("spec", help="The rollout's spec: a YAML file, or a URI", metavar="SPEC"),
-    _arg("--requests-per-second", required=True, type=float, metavar="N", help="At both models together"),
+    _arg("--requests-per-second", type=float, metavar="N", help="At both models together; required without --past"),
+    _arg("--past", metavar="FILE", help="Traffic like this: CSV with columns requests, errors, slow, a row per span"),
+    _arg("--past-seconds", type=float, metavar="N", help="Length of such a span (default: the spec's look_seconds)"),
     _arg("--error-rate", type=float, default=0.0, metavar="SHARE", help="Of the stable model's requests (default: 0)"),
     _arg("--slow-share", type=float, default=0.0, metavar="SHARE", help="Of its requests above the edge (default: 0)"),
     _arg(

@@ -15,10 +15,12 @@ from airflow_mlops.exceptions import SpecificationError
 
 if TYPE_CHECKING:
     from airflow_mlops.rollout.simulate import Rate, Simulation
-    from airflow_mlops.rollout.traffic import Regression
+    from airflow_mlops.rollout.spec import RolloutSpec
+    from airflow_mlops.rollout.traffic import Regression, Traffic
 
 __all__ = ["simulate"]
 
+_TRAFFIC = ("requests_per_second", "error_rate", "slow_share", "burstiness", "error_variation", "autocorrelation")
 _INCREASE = re.compile(r"\+?(\d+(?:\.\d*)?|\.\d+)(%?)")
 
 
@@ -29,17 +31,9 @@ def simulate(args: argparse.Namespace) -> int:
     from airflow_mlops.rollout import simulate as simulation
     from airflow_mlops.rollout.simulation_html import render_simulation
     from airflow_mlops.rollout.spec import RolloutSpec
-    from airflow_mlops.rollout.traffic import Traffic
 
     spec = decode(RolloutSpec, load_document(args.spec, field="spec", folder=Path.cwd()), where="spec")
-    traffic = Traffic(
-        requests_per_second=args.requests_per_second,
-        error_rate=args.error_rate,
-        slow_share=args.slow_share,
-        burstiness=args.burstiness,
-        error_variation=args.error_variation,
-        autocorrelation=args.autocorrelation,
-    )
+    traffic = _traffic(args, spec)
     if spec.latency is None and (args.slow_share or args.slower_by):
         raise SpecificationError("spec.latency", None, "a check: slowness was stated, but this spec does not judge it")
     found = simulation.simulate(spec, traffic, _regressions(args), runs=args.runs, seed=args.seed)
@@ -54,6 +48,31 @@ def simulate(args: argparse.Namespace) -> int:
     if page is not None:
         say(f"{page} shows it")
     return 0
+
+
+def _traffic(args: argparse.Namespace, spec: RolloutSpec) -> Traffic:
+    """Return the traffic that was described, or traffic like that of the past."""
+    from airflow_mlops.rollout.past import read_windows, traffic_of
+    from airflow_mlops.rollout.traffic import Traffic
+
+    given = {name: getattr(args, name) for name in _TRAFFIC if getattr(args, name)}
+    if args.past is None:
+        if args.requests_per_second is None:
+            raise SpecificationError("--requests-per-second", None, "a number, or --past with a file")
+        return Traffic(**given)
+    if given:
+        option = "--" + next(iter(given)).replace("_", "-")
+        raise SpecificationError(option, next(iter(given.values())), "nothing beside --past, which says it")
+    try:
+        text = Path(args.past).read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecificationError("--past", args.past, f"a file that can be read; {error.strerror}") from error
+    seconds = spec.look_seconds if args.past_seconds is None else args.past_seconds
+    traffic = traffic_of(read_windows(text), seconds=seconds, look_seconds=spec.look_seconds)
+    if not args.json:
+        parts = (f"{name.replace('_', ' ')} {value:.4g}" for name, value in encode(traffic).items())
+        say(f"traffic like that of {args.past}: {', '.join(parts)}")
+    return traffic
 
 
 def _regressions(args: argparse.Namespace) -> dict[str, Regression]:

@@ -79,3 +79,21 @@ def test_slowness_that_a_spec_does_not_judge_is_refused(simulate, tmp_path):
     status, _, err = simulate(*USUAL, "--slow-share", "0.1", spec=spec)
     assert status == 1
     assert "does not judge it" in err
+
+
+def test_past_traffic_takes_the_place_of_numbers(simulate, tmp_path):
+    import numpy as np
+
+    random = np.random.default_rng(7)
+    rows = [f"{n},{random.binomial(n, 0.02)},0" for n in random.poisson(160, 200)]
+    past = tmp_path / "past.csv"
+    past.write_text("\n".join(["requests,errors,slow", *rows]))
+    status, out, _ = simulate("--past", str(past), "--runs", "50", "--worse-by", "0.3")
+    assert status == 0
+    assert re.search(r"traffic like that of .*past\.csv: requests per second (79|80|81)\S*, error rate 0\.0[12]", out)
+    assert "missed with errors +0.3: 0.00%" in out
+    both = simulate("--past", str(past), "--requests-per-second", "80")
+    assert both[0] != 0
+    assert "nothing beside --past" in both[2]
+    assert "or --past with a file" in simulate("--runs", "50")[2]
+    assert "a file that can be read" in simulate("--past", str(tmp_path / "gone.csv"))[2]
