@@ -66,10 +66,18 @@ class _LabelsInSql:
     positive_at: float = 0.5
 
 
-_TALLIES: Mapping[str, type[_PredictionLog | _LabelsInFiles | _LabelsInSql]] = {
+@dataclass(frozen=True, kw_only=True)
+class _AccessLog:
+    source: str
+    directory: str
+    period_seconds: float = 60.0
+
+
+_TALLIES: Mapping[str, type[_PredictionLog | _LabelsInFiles | _LabelsInSql | _AccessLog]] = {
     "prediction_log": _PredictionLog,
     "labels_files": _LabelsInFiles,
     "labels_sql": _LabelsInSql,
+    "access_log": _AccessLog,
 }
 
 
@@ -191,6 +199,11 @@ def _tallies(given: Any, read: Callable[[str], Connection], where: str) -> Tally
     if not isinstance(kind, str) or kind not in _TALLIES:
         raise SpecificationError(f"{where}.source", kind, f"one of {', '.join(_TALLIES)}")
     wanted = decode(_TALLIES[kind], given, where=where)
+    if isinstance(wanted, _AccessLog):
+        from airflow_mlops.adapters.metrics.access_log import AccessLogTallies
+
+        folder = _folder(wanted.directory, f"{where}.directory")
+        return AccessLogTallies(folder, period_seconds=wanted.period_seconds)
     predictions = _folder(wanted.predictions, f"{where}.predictions")
     if isinstance(wanted, _PredictionLog):
         return PredictionLogTallies(predictions)

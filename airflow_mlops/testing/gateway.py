@@ -12,12 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 from airflow_mlops.adapters.traffic.envoy_files import write_bootstrap
+from airflow_mlops.rollout.routing import Sticky
 
 __all__ = ["Gateway", "ScriptedServer", "Traffic", "scripted_server"]
 
@@ -89,13 +90,14 @@ class Gateway:
     :param directory: the gateway's folder
     :param listen_port: where predictions are asked for
     :param admin_port: Envoy's own interface
+    :param users: header or cookie that names the user, for a log of users
     """
 
-    def __init__(self, directory: Path, *, listen_port: int, admin_port: int) -> None:
+    def __init__(self, directory: Path, *, listen_port: int, admin_port: int, users: Sticky | None = None) -> None:
         self.directory = directory
         self.url = f"http://127.0.0.1:{listen_port}"
         self.admin_url = f"http://127.0.0.1:{admin_port}"
-        self._bootstrap = write_bootstrap(directory, listen_port=listen_port, admin_port=admin_port)
+        self._bootstrap = write_bootstrap(directory, listen_port=listen_port, admin_port=admin_port, users=users)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -107,6 +109,7 @@ class Gateway:
                 [
                     *(str(Path(envoy.__file__).parent / "_bin" / "envoy"), "--config-path", str(self._bootstrap)),
                     *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"),
+                    *("--file-flush-interval-msec", "500"),
                 ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -142,11 +145,11 @@ class Gateway:
     def __exit__(self, *_: object) -> None:
         self.kill()
 
-    def ask(self, model: str) -> tuple[int, str]:
+    def ask(self, model: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Send one request; return its status and the target that answered, empty when none did."""
         connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=15)
         try:
-            connection.request("POST", f"/v2/models/{model}/infer", body=b"{}")
+            connection.request("POST", f"/v2/models/{model}/infer", body=b"{}", headers=dict(headers or {}))
             answer = connection.getresponse()
             answer.read()
             return answer.status, answer.getheader("x-model-version", "")

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from airflow_mlops.adapters.metrics.access_log import AccessLogTallies
 from airflow_mlops.adapters.metrics.envoy_statistics import EnvoyStatistics
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter, write_bootstrap
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.clock import SystemClock
 from airflow_mlops.rollout import look
-from airflow_mlops.rollout.observation import ArmCounters, began_again, since
+from airflow_mlops.rollout.observation import ArmCounters, Tally, began_again, since
+from airflow_mlops.rollout.routing import Sticky
 from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.testing.gateway import Gateway, ScriptedServer, Traffic, scripted_server
@@ -253,3 +255,29 @@ def test_counters_that_grew_past_their_old_values_after_a_crash_are_told_apart(
         assert after[name].requests > calm[name].requests
         assert began_again(calm[name], after[name])
         assert since(calm[name], after[name]).requests == sum(target == name for _, target in asked)
+
+
+@pytest.mark.parametrize("key", [Sticky(header="x-user"), Sticky(cookie="uid")], ids=["header", "cookie"])
+def test_users_with_an_error_are_counted_out_of_the_access_log(
+    tmp_path: Path, old: ScriptedServer, new: ScriptedServer, key: Sticky
+) -> None:
+    new.error_rate = 0.3
+
+    def headers(user: str) -> dict[str, str]:
+        return {"x-user": user} if key.header else {"cookie": f"theme=dark; uid={user}; lang=en"}
+
+    with Gateway(tmp_path / "gateway", listen_port=LISTEN, admin_port=ADMIN, users=key) as gateway:
+        split(EnvoyFilesRouter(gateway.directory), 50)
+        until(lambda: gateway.ask("m")[0] == 200)
+        asked = [(f"u{n % 12}", *gateway.ask("m", headers(f"u{n % 12}"))) for n in range(120)]
+        gateway.ask("m", {"cookie": "theme=dark"})
+        users = AccessLogTallies(gateway.directory / "access", period_seconds=1e9)
+        until(lambda: sum(one["users"].total for one in users.read(["m-v1", "m-v2"], ["users"]).values()) >= 20)
+        time.sleep(0.7)
+        found = users.read(["m-v1", "m-v2", "m-v3"], ["users"])
+    assert found.keys() == {"m-v1", "m-v2", "m-v3"}
+    for name in found:
+        met = {user for user, _, target in asked if target == name}
+        failed = {user for user, status, target in asked if target == name and status == 500}
+        assert found[name] == {"users": Tally(len(met), len(failed))}
+    assert found["m-v2"]["users"].hits > 0

@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 import yaml
 
+from airflow_mlops.adapters.traffic.envoy_users import UserLog, access_log, user_filters
 from airflow_mlops.rollout.routing import Mirror, Sticky
 
-__all__ = ["bootstrap", "clusters", "is_foreign", "routes"]
+__all__ = ["bootstrap", "clusters", "is_foreign", "routes", "start"]
 
 ROUTE_CONFIGURATION = "models"
 #: A cluster without traffic: Envoy reads its endpoints once, when it starts, and its statistics say when that was.
@@ -23,6 +24,9 @@ START_CLUSTER = "gateway_start"
 _HEADER = "# Written by airflow-mlops from the files in ../routes; a change made here stops rollouts. Content: "
 _TYPE = "type.googleapis.com/envoy."
 _CONNECTIONS = f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+_KEYS = "callers"
+_KEY = "key"
+_KEYS_CONFIG = f"{_TYPE}extensions.filters.http.header_to_metadata.v3.Config"
 _CONNECT_TIMEOUT = "1s"
 # A model server closes idle connections after five seconds; the proxy lets go first, so that it never sends a request
 # into a connection that is being closed.
@@ -80,21 +84,27 @@ def _watched(folder: Path, name: str) -> dict[str, Any]:
     }
 
 
-def bootstrap(folder: Path, *, listen_port: int, admin_port: int) -> str:
+def bootstrap(folder: Path, *, listen_port: int, admin_port: int, users: UserLog | None = None) -> str:
     """Render what Envoy is started with.
 
     :param folder: absolute folder of the rendered files
     :param listen_port: where clients ask for predictions
     :param admin_port: Envoy's own interface: statistics and readiness
+    :param users: what is logged of users, None for nothing
     """
-    manager = {
+    manager: dict[str, Any] = {
         "@type": f"{_TYPE}extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
         "rds": {"config_source": _watched(folder, "rds.yaml"), "route_config_name": ROUTE_CONFIGURATION},
         "http_filters": [
-            {"name": "router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}}
+            {"name": _KEYS, "typed_config": {"@type": _KEYS_CONFIG}},
+            {"name": "router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}},
         ],
+        "access_log": [_user_log(user_log)],
     }
+    if users is not None:
+        manager["access_log"] = [access_log(users)]
+        manager["http_filters"] = [*user_filters(users), *manager["http_filters"]]
     listener = {
         "name": "models",
         "address": _address(listen_port),
@@ -202,7 +212,16 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
         # weight, the border between them moves and keys cross it in one direction only.
         action["weighted_clusters"]["use_hash_policy"] = True
         action["hash_policy"] = [_key(route.sticky)]
-    return {"match": match, "route": action}
+    made = {"match": match, "route": action}
+    if route.sticky is not None:
+        made["typed_per_filter_config"] = {_KEYS: {"@type": _KEYS_CONFIG, "request_rules": [_key_rule(route.sticky)]}}
+    return made
+
+
+def _key_rule(sticky: Sticky) -> dict[str, Any]:
+    """Remember the caller's key for the log."""
+    source = {"header": sticky.header} if sticky.header is not None else {"cookie": sticky.cookie}
+    return {**source, "on_header_present": {"metadata_namespace": _KEYS, "key": _KEY, "type": "STRING"}}
 
 
 def _key(sticky: Sticky) -> dict[str, Any]:

@@ -15,35 +15,48 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from airflow_mlops.adapters.traffic import envoy_config
+from airflow_mlops.adapters.traffic.envoy_users import UserLog
 from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError, StaleWriteError
 from airflow_mlops.files import atomic_write_json, atomic_write_text, file_lock, read_json
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.routing import Mirror, Sticky
 
-__all__ = ["EnvoyFilesRouter", "write_bootstrap"]
+__all__ = ["EnvoyFilesRouter", "user_log", "write_bootstrap"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _DRAIN_SECONDS = 0.5
 
 
-def write_bootstrap(gateway_dir: Path, *, listen_port: int, admin_port: int) -> Path:
+def write_bootstrap(gateway_dir: Path, *, listen_port: int, admin_port: int, users: Sticky | None = None) -> Path:
     """Write what Envoy is started with, and render clusters and routes if that was not done yet.
 
     :param gateway_dir: the gateway's folder
     :param listen_port: where clients ask for predictions
     :param admin_port: Envoy's own interface
+    :param users: header or cookie that names the user; Envoy then logs users in the folder's ``access``, for
+        :class:`~airflow_mlops.adapters.metrics.access_log.AccessLogTallies`
     :return: the bootstrap file, for ``envoy --config-path``
     """
     router = EnvoyFilesRouter(gateway_dir)
     path = router.folder / "bootstrap.yaml"
-    atomic_write_text(path, envoy_config.bootstrap(router.folder, listen_port=listen_port, admin_port=admin_port))
+    log = None
+    if users is not None:
+        log = UserLog(path=gateway_dir.resolve() / "access" / "users.jsonl", key=users)
+        log.path.parent.mkdir(parents=True, exist_ok=True)
+    text = envoy_config.bootstrap(router.folder, listen_port=listen_port, admin_port=admin_port, users=log)
+    atomic_write_text(path, text)
     start = router.folder / "start.yaml"
     # Never anew under a running Envoy, which would take that for its start.
     if not start.is_file() or start.read_text(encoding="utf-8") != envoy_config.start():
         atomic_write_text(start, envoy_config.start())
     router.render_missing()
     return path
+
+
+def user_log(gateway_dir: Path) -> Path:
+    """Return where Envoy logs the requests of routes that keep callers by a key."""
+    return gateway_dir.resolve() / "users" / "requests.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
