@@ -24,9 +24,6 @@ START_CLUSTER = "gateway_start"
 _HEADER = "# Written by airflow-mlops from the files in ../routes; a change made here stops rollouts. Content: "
 _TYPE = "type.googleapis.com/envoy."
 _CONNECTIONS = f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
-_KEYS = "callers"
-_KEY = "key"
-_KEYS_CONFIG = f"{_TYPE}extensions.filters.http.header_to_metadata.v3.Config"
 _CONNECT_TIMEOUT = "1s"
 # A model server closes idle connections after five seconds; the proxy lets go first, so that it never sends a request
 # into a connection that is being closed.
@@ -97,10 +94,8 @@ def bootstrap(folder: Path, *, listen_port: int, admin_port: int, users: UserLog
         "stat_prefix": "gateway",
         "rds": {"config_source": _watched(folder, "rds.yaml"), "route_config_name": ROUTE_CONFIGURATION},
         "http_filters": [
-            {"name": _KEYS, "typed_config": {"@type": _KEYS_CONFIG}},
-            {"name": "router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}},
+            {"name": "router", "typed_config": {"@type": f"{_TYPE}extensions.filters.http.router.v3.Router"}}
         ],
-        "access_log": [_user_log(user_log)],
     }
     if users is not None:
         manager["access_log"] = [access_log(users)]
@@ -212,16 +207,7 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
         # weight, the border between them moves and keys cross it in one direction only.
         action["weighted_clusters"]["use_hash_policy"] = True
         action["hash_policy"] = [_key(route.sticky)]
-    made = {"match": match, "route": action}
-    if route.sticky is not None:
-        made["typed_per_filter_config"] = {_KEYS: {"@type": _KEYS_CONFIG, "request_rules": [_key_rule(route.sticky)]}}
-    return made
-
-
-def _key_rule(sticky: Sticky) -> dict[str, Any]:
-    """Remember the caller's key for the log."""
-    source = {"header": sticky.header} if sticky.header is not None else {"cookie": sticky.cookie}
-    return {**source, "on_header_present": {"metadata_namespace": _KEYS, "key": _KEY, "type": "STRING"}}
+    return {"match": match, "route": action}
 
 
 def _key(sticky: Sticky) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from airflow_mlops.files import atomic_write_json, atomic_write_text, file_lock,
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.routing import Mirror, Sticky
 
-__all__ = ["EnvoyFilesRouter", "user_log", "write_bootstrap"]
+__all__ = ["EnvoyFilesRouter", "write_bootstrap"]
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _DRAIN_SECONDS = 0.5
@@ -52,11 +52,6 @@ def write_bootstrap(gateway_dir: Path, *, listen_port: int, admin_port: int, use
         atomic_write_text(start, envoy_config.start())
     router.render_missing()
     return path
-
-
-def user_log(gateway_dir: Path) -> Path:
-    """Return where Envoy logs the requests of routes that keep callers by a key."""
-    return gateway_dir.resolve() / "users" / "requests.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
