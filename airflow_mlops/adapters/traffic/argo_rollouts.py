@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, ObjectKind, Operations
 from airflow_mlops.adapters.traffic.argo_progress import ABORT, PAUSE_OF_A_STEP, PORT, Progress
@@ -55,8 +55,17 @@ class ArgoRolloutsRouter(FencedRouter):
         :raises SpecificationError: when the weights do not sum to 100
         """
         super().set_weights(route, weights, fencing_token=fencing_token, expected_generation=expected_generation)
-        if expected_generation is None:
-            self._tell(route, self._aborting(route, fencing_token))
+        wanted = {name: weight for name, weight in weights.items() if weight > 0}
+
+        def decide(document: Json) -> Operations:
+            self._require_token(route, document, fencing_token)
+            progress = Progress(route, document)
+            back = expected_generation is None and wanted == {progress.stable: 100}
+            if back and not progress.is_over() and not progress.is_aborted():
+                return ABORT
+            return progress.order(wanted)
+
+        self._objects.change(self.kind, self.object_name(route), decide, subresource="status")
         return self.observe(route)
 
     def check_weights(self, weights: Mapping[str, int]) -> None:
@@ -93,13 +102,9 @@ class ArgoRolloutsRouter(FencedRouter):
                 )
         if after.targets != before.targets or not before.generation:
             progress.check_steps()
-        progress.order(after.weights)
+        if after.weights != before.weights:
+            progress.order(after.weights)
         return ()
-
-    def carry_out(self, route: str, record: Record) -> None:
-        """Tell Argo what the record says; nothing where it was told already."""
-        if record.generation:
-            self._tell(route, lambda document: self._ordered(route, document, record))
 
     def applied(
         self,
@@ -137,21 +142,6 @@ class ArgoRolloutsRouter(FencedRouter):
                 found[progress.stable] = ServerStatus(name=progress.stable, phase="ready", port=PORT)
                 found.setdefault(progress.current, progress.canary())
         return found
-
-    def _tell(self, route: str, decide: Any) -> Json:
-        return self._objects.change(self.kind, self.object_name(route), decide, subresource="status")
-
-    def _ordered(self, route: str, document: Json, record: Record) -> Operations:
-        self._require_token(route, document, record.token)
-        return Progress(route, document).order(record.weights)
-
-    def _aborting(self, route: str, token: int) -> Any:
-        def decide(document: Json) -> Operations:
-            self._require_token(route, document, token)
-            progress = Progress(route, document)
-            return () if progress.is_over() or progress.is_aborted() else ABORT
-
-        return decide
 
     def _require_token(self, route: str, document: Json, token: int) -> None:
         newest = self.record(document).token

@@ -148,6 +148,14 @@ class TestArgoRolloutsRouter(ServesFromTheStart):
         view = router.set_weights("m", {"m-aaa": 90, "m-ccc": 10}, fencing_token=2, expected_generation=view.generation)
         assert (dict(view.weights), view.foreign_edits) == ({"m-aaa": 90, "m-ccc": 10}, ())
 
+    def test_a_target_is_forgotten_whatever_another_hand_did(
+        self, router: ArgoRolloutsRouter, objects: Objects, begun: int
+    ) -> None:
+        router.set_weights("m", {"m-aaa": 100}, fencing_token=1, expected_generation=None)
+        objects.report("m", new_template(objects.get("m"), "ccc") | {"stableRS": "ccc"})
+        assert router.observe("m").foreign_edits
+        assert dict(router.remove_target("m", "m-bbb").targets) == {"m-aaa": 80}
+
     def test_a_retry_by_hand_after_an_abort_gives_the_canary_nothing(
         self, router: ArgoRolloutsRouter, objects: Objects, begun: int
     ) -> None:
