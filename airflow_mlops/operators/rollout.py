@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import Context
-from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    TaskDeferralError,
+    TaskDeferralTimeout,
+    TaskDeferred,
+)
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import (
@@ -163,6 +169,21 @@ class CanaryRolloutOperator(MLOpsOperator):
                 except StaleWriteError as error:
                     return self._end_elsewhere(context, gateway, fleet, found, error)
                 return self._drive(context, gateway, fleet, found.token, state)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on where the task fell asleep; where Airflow woke it only to fail, give the traffic back.
+
+        So it does when the waiting takes longer than ``execution_timeout``, or its trigger cannot be run.
+        """
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except (TaskDeferralError, TaskDeferralTimeout) as error:
+            gateway = ModelGatewayHook(self.gateway_conn_id).gateway()
+            lease = gateway.store.load(self.model_name)
+            if lease is None or lease.holder != self._holder(context):
+                raise
+            with self._unjudged_never_stays(context, gateway, lease.token):
+                raise AirflowException(f"the task could not wait any longer: {error}") from error
 
     def on_kill(self) -> None:
         """Give the traffic back when the task is ended while it has a worker."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from airflow_mlops.codec import decode
 from airflow_mlops.notifications.rollout import RolloutNotifier
 from airflow_mlops.operators.rollout import CanaryRolloutOperator
 from airflow_mlops.rollout.spec import RolloutSpec
-from airflow_mlops.rollout.state import RolloutState, begin
+from airflow_mlops.rollout.state import RolloutState, awaits_approval, begin
 from airflow_mlops.sensors import RolloutSensor
 from airflow_mlops.testing.gateway import Traffic
 from airflow_mlops.triggers.rollout import RolloutTrigger
@@ -69,13 +72,18 @@ def test_neither_yes_nor_no_is_named(world: World, run_dag: Callable[..., Any], 
 def held(world: World) -> tuple[int, RolloutState]:  # noqa: F811
     """Another task's rollout at its first step; returns its token and state."""
     token = world.store.acquire("flights", "release/monday/canary/-1", lease_seconds=60).token
+    return token, begin_at(world, token)
+
+
+def begin_at(world: World, token: int) -> RolloutState:  # noqa: F811
+    """A rollout at its first step."""
     spec = decode(RolloutSpec, SPEC)
     state = begin(spec=spec, model_name="flights", candidate="flights-v2", stable="flights-v1", now=1.0)
     world.router.ensure_targets("flights", {"flights-v2": CANDIDATE}, fencing_token=token)
     world.store.save("flights", state, token=token, renew=True)
     weights = {"flights-v1": 80, "flights-v2": 20}
     world.router.set_weights("flights", weights, fencing_token=token, expected_generation=None)
-    return token, state
+    return state
 
 
 class Woken(CanaryRolloutOperator):
@@ -148,6 +156,70 @@ def test_an_approval_that_comes_too_late_changes_nothing(
         run = run_dag(woken_dag("late", event=event, token=token, started_at=state.started_at))
     assert run.states == {"canary": "success"}
     assert "the answer of 7 came too late: a rollout that waits for approval" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_task_that_may_not_wait_any_longer_gives_the_traffic_back(
+    world: World,  # noqa: F811
+    run_dag: Callable[..., Any],
+    retries: int,
+) -> None:
+    """Airflow wakes it only to fail; while it has tries left, the next one takes the rollout up."""
+
+    class Failing(CanaryRolloutOperator):
+        def execute(self, context: Any) -> Any:
+            if context["ti"].try_number > 1:
+                return super().execute(context)
+            begin_at(world, world.store.acquire("flights", self._holder(context), lease_seconds=60).token)
+            return self.resume_execution("__fail__", {"error": "Trigger timeout"}, context)
+
+    with DAG(f"waited_{retries}", schedule=None) as dag:
+        Failing(
+            task_id="canary",
+            model_name="flights",
+            candidate="flights-v2",
+            spec=SPEC,
+            retries=retries,
+            retry_delay=timedelta(0),
+        )
+    with Traffic(world.gateway, "flights", rate=200):
+        run = run_dag(dag)
+    lease = world.store.load("flights")
+    assert lease is not None
+    assert lease.state is not None
+    assert (lease.holder, lease.state.started_at) == ("", 1.0)
+    if retries:
+        assert run.states == {"canary": "success"}
+        assert world.weights() == {"flights-v2": 100}
+    else:
+        assert run.states == {"canary": "failed"}
+        assert world.weights() == {"flights-v1": 100}
+        assert lease.state.reason == "the task failed: the task could not wait any longer: Trigger timeout"
+
+
+def test_a_command_approves_what_waits_for_it(world: World, run_dag: Callable[..., Any], capsys: Any) -> None:  # noqa: F811
+    """Here triggers run in the task's process, where no form can be read."""
+
+    def person() -> None:
+        from airflow.cli.cli_parser import get_parser
+
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            lease = world.store.load("flights")
+            if lease is not None and lease.state is not None and awaits_approval(lease.state):
+                break
+            time.sleep(0.1)
+        args = get_parser().parse_args(["mlops", "rollout", "approve", "flights"])
+        args.func(args)
+
+    asks = {**ONE_STEP, "steps": [{**SPEC["steps"][0], "approval": True}]}
+    thread = threading.Thread(target=person)
+    with Traffic(world.gateway, "flights", rate=200):
+        thread.start()
+        run = run_dag(canary_dag("asks", spec=asks))
+    thread.join()
+    assert run.states == {"canary": "success"}
+    assert any("approved 20 %" in entry["reason"] for entry in run.xcom("canary")["history"])
 
 
 def test_people_are_told_of_every_decision(
