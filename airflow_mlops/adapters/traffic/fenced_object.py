@@ -189,7 +189,7 @@ class FencedRouter(ABC):
     def remove_target(self, route: str, name: str) -> RouteView:
         """Forget a target.
 
-        :raises PermanentAdapterError: when it still has weight
+        :raises PermanentAdapterError: when it still has weight, or gets copies of the requests
         """
 
         def decide(document: Json) -> Operations:
@@ -199,6 +199,8 @@ class FencedRouter(ABC):
             weight = max(before.weights.get(name, 0), live.weights.get(name, 0))
             if weight:
                 raise PermanentAdapterError(f"route {route!r}: {name!r} still gets {weight} % of the requests")
+            if name in (one.mirror.target for one in (record, live) if one.mirror is not None):
+                raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
             if name not in before.targets:
                 return ()
             targets = {key: port for key, port in before.targets.items() if key != name}

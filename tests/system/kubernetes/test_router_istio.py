@@ -9,6 +9,7 @@ import pytest
 
 from airflow_mlops.adapters.traffic.istio import IstioRouter
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError
+from airflow_mlops.rollout.mirroring import end_mirror
 from airflow_mlops.rollout.routing import Mirror
 from tests.system.kubernetes.definitions import ensure_defined
 from tests.system.kubernetes.routed import FencedBehaviours, Json, Objects, Patch
@@ -108,6 +109,17 @@ class TestIstioRouter(FencedBehaviours):
         added = {"destination": {"host": "m-v2", "port": {"number": 8202}}, "weight": 0}
         assert _http(objects.get("m"), "m")["route"] == [serving | {"weight": 100}, added]
 
+    def test_the_next_candidate_starts_from_the_stable_one_after_a_rollback(
+        self, router: IstioRouter, objects: Objects, begun: int, names: tuple[str, str, str]
+    ) -> None:
+        stable, candidate, third = names
+        router.set_weights("m", {stable: 100}, fencing_token=1, expected_generation=None)
+        view = router.ensure_targets("m", {third: 8203}, fencing_token=2)
+        router.set_weights("m", {stable: 80, third: 20}, fencing_token=2, expected_generation=view.generation)
+        assert _destinations(objects.get("m"), "m") == {stable: 80, candidate: 0, third: 20}
+        with pytest.raises(StaleWriteError, match="token 1 is older than 2"):
+            router.set_weights("m", {stable: 100}, fencing_token=1, expected_generation=None)
+
     def test_a_destination_of_others_stays_and_its_change_is_seen(
         self, router: IstioRouter, objects: Objects, begun: int, names: tuple[str, str, str]
     ) -> None:
@@ -154,6 +166,19 @@ class TestIstioRouter(FencedBehaviours):
         router.set_weights("m", {stable: 100}, fencing_token=1, expected_generation=None)
         assert {"mirror", "mirrorPercentage"} & set(_http(objects.get("m"), "m")) == set()
         assert _http(objects.get("m"), "static") == STATIC
+
+    def test_a_target_that_gets_copies_stays(
+        self, router: IstioRouter, both: Mapping[str, int], names: tuple[str, str, str]
+    ) -> None:
+        stable, candidate, _ = names
+        router.ensure_targets("m", both, fencing_token=1)
+        view = router.set_weights("m", {stable: 100}, fencing_token=1, expected_generation=1)
+        router.set_mirror("m", candidate, 25, fencing_token=1, expected_generation=view.generation)
+        with pytest.raises(PermanentAdapterError, match=f"'{candidate}' still gets copies of the requests"):
+            router.remove_target("m", candidate)
+        assert end_mirror(router, "m", token=1)
+        assert dict(router.remove_target("m", candidate).targets) == {stable: both[stable]}
+        assert not end_mirror(router, "m", token=1)
 
     def test_a_mirror_of_others_stays(self, router: IstioRouter, objects: Objects, begun: int, route: str) -> None:
         objects.edit("m", lambda it: _http(it, "m").update(mirror={"host": "recorder"}))
