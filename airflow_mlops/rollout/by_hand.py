@@ -20,6 +20,7 @@ from airflow_mlops.exceptions import (
     TransientAdapterError,
 )
 from airflow_mlops.rollout.look import Gateway
+from airflow_mlops.rollout.mirroring import end_mirror
 from airflow_mlops.rollout.ports import Lease
 from airflow_mlops.rollout.state import RolloutState, approve, awaits_approval, intended_weights
 from airflow_mlops.rollout.step import abort
@@ -185,6 +186,8 @@ def take_over(gateway: Gateway, route: str, *, holder: str, lease_seconds: float
         try:
             if lease.state is not None and not lease.state.finished:
                 _abort_held(gateway, route, lease, f"superseded by {holder}")
+            # What is superseded may be a shadow, which has no state here.
+            end_mirror(gateway.router, route, token=lease.token)
             gateway.store.release(route, token=lease.token)
         except StaleWriteError:
             continue

@@ -10,6 +10,7 @@ import pytest
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import LeaseHeldError, SpecificationError, StaleWriteError
+from airflow_mlops.rollout.by_hand import take_over
 from airflow_mlops.rollout.mirroring import Shadowing
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
 from airflow_mlops.rollout.paired import PairCounts
@@ -193,6 +194,16 @@ def test_a_canary_and_a_shadow_exclude_each_other(shadowing: Shadowing) -> None:
     began(shadowing)
     with pytest.raises(LeaseHeldError, match="dag/run/shadow"):
         store.acquire("m", "dag/run/canary/-1", lease_seconds=60)
+
+
+def test_a_canary_that_supersedes_a_shadow_ends_its_copies(shadowing: Shadowing) -> None:
+    state, gateway = began(shadowing), shadowing.gateway
+    lease = take_over(gateway, "m", holder="dag/run/canary/-1", lease_seconds=60)
+    assert lease.token == state.token + 1
+    assert gateway.router.observe("m").mirror is None
+    with pytest.raises(StaleWriteError, match="the lease was lost to 'dag/run/canary/-1'"):
+        shadowing.look(state, Pairing(SPEC), Log())
+    assert not shadowing.give_back(state.token)
 
 
 def test_only_news_prolong_the_lease_and_the_watchdog_ends_the_copies(shadowing: Shadowing) -> None:
