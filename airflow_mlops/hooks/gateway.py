@@ -254,11 +254,15 @@ class ModelGatewayHook(BaseHook):
         return answer.status_code == 200, f"Envoy at {self.admin_url} says {state}"
 
     def _test_cluster(self) -> tuple[bool, str]:
-        from airflow_mlops.adapters.traffic.lease_store import LEASES
+        from airflow_mlops.adapters.traffic.lease_store import KIND_LABEL, LEASES
 
         kind = self.kind
         self.router()  # refuses options that it does not know
         objects = self._objects(timeout_seconds=0.6)  # the client tries four times to connect
         routes = kind.router_class().kind
-        found = [len(objects.list(one, {})) for one in (routes, LEASES)]
-        return True, f"namespace {objects.namespace} has {found[0]} {routes.plural} and {found[1]} leases"
+        objects.get(routes, "any")  # whether it exists or not, it may be read; listing is no right that routers need
+        rollouts = len(objects.list(LEASES, {KIND_LABEL: kind.name}))
+        return (
+            True,
+            f"namespace {objects.namespace}: {routes.plural} can be read, {rollouts} routes have or had a rollout",
+        )

@@ -12,6 +12,7 @@ import yaml
 
 from airflow_mlops import __version__
 from airflow_mlops.container.server import _parser
+from airflow_mlops.hooks.gateway_kinds import KINDS as GATEWAYS
 from airflow_mlops.training.pods import JOB_LABEL
 from tests.helm.engine import CHART, Helm, RefusedError
 from tests.helm.values import DIGEST, everything, server
@@ -180,6 +181,33 @@ def test_the_watchdog_of_routes_in_a_cluster_may_touch_them_and_leases_alone(hel
     policy = of_kind(documents, "NetworkPolicy")[name]["spec"]
     assert policy["ingress"] == []
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {443, 6443}
+
+
+def test_the_chart_knows_every_kind_of_gateway_in_a_cluster() -> None:
+    assert set(ROUTES) == {name for name, kind in GATEWAYS.items() if kind.in_cluster}
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]
+    allowed = schema["airflow"]["properties"]["allow"]["properties"]["rollouts"]["enum"]
+    watched = schema["watchdog"]["properties"]["gateway"]["properties"]["kind"]["enum"]
+    assert set(allowed) == set(ROUTES) | {""}
+    assert set(watched) == set(ROUTES) | {"envoy"}
+
+
+@pytest.mark.parametrize("kind", ROUTES)
+def test_airflow_moves_traffic_only_where_it_is_allowed(helm: Helm, kind: str) -> None:
+    before = of_kind(helm.documents(), "Role")
+    after = of_kind(helm.documents({"airflow": {"allow": {"rollouts": kind}}}), "Role")
+    for role in ("worker", "triggerer"):
+        name = f"demo-airflow-mlops-airflow-{role}"
+        kept = before[name]["rules"]
+        more = [rule for rule in after[name]["rules"] if rule not in kept]
+        assert [rule for rule in after[name]["rules"] if rule in kept] == kept
+        touched = {(group, resource) for rule in more for group in rule["apiGroups"] for resource in rule["resources"]}
+        allowed = ROUTES[kind] | {("coordination.k8s.io", "leases")}
+        if GATEWAYS[kind].deployments:
+            allowed |= {("apps", "deployments")} | ({("", "services")} if role == "worker" else set())
+        assert touched == allowed
+        if role == "triggerer":
+            assert not {"create", "delete", "update"} & {verb for rule in more for verb in rule["verbs"]}
 
 
 def test_the_watchdog_over_files_has_no_role(helm: Helm) -> None:

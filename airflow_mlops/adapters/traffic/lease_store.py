@@ -31,11 +31,12 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.rollout.ports import Lease
 from airflow_mlops.rollout.state import RolloutState, is_under_way
 
-__all__ = ["LEASES", "LeaseRolloutStore"]
+__all__ = ["KIND_LABEL", "LEASES", "LeaseRolloutStore"]
 
 LEASES = ObjectKind(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 _ROOT = "mlops.airflow.apache.org"
-_KIND_LABEL = f"{_ROOT}/gateway-kind"
+#: Label of a Lease: the kind of gateway whose rollout it is.
+KIND_LABEL = f"{_ROOT}/gateway-kind"
 _ROUTE_LABEL = f"{_ROOT}/route"
 _STATES = ("state", "previous")
 _ROUTE = re.compile(r"[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?")
@@ -165,7 +166,7 @@ class LeaseRolloutStore:
 
     def routes(self) -> list[str]:
         """Return the names of all routes of this kind that have or had a rollout, sorted."""
-        found = self._objects.list(LEASES, {_KIND_LABEL: self._kind})
+        found = self._objects.list(LEASES, {KIND_LABEL: self._kind})
         return sorted(document["metadata"]["labels"][_ROUTE_LABEL] for document in found)
 
     def _name(self, route: str) -> str:
@@ -191,7 +192,7 @@ class LeaseRolloutStore:
                 "name": self._name(route),
                 "labels": {
                     "app.kubernetes.io/managed-by": "airflow-mlops",
-                    _KIND_LABEL: self._kind,
+                    KIND_LABEL: self._kind,
                     _ROUTE_LABEL: route,
                 },
             },
@@ -201,10 +202,10 @@ class LeaseRolloutStore:
     def _read(self, document: Json) -> _Held:
         metadata, spec = document["metadata"], document.get("spec") or {}
         where = f"Lease {self._objects.namespace}/{metadata['name']}"
-        kind = (metadata.get("labels") or {}).get(_KIND_LABEL)
+        kind = (metadata.get("labels") or {}).get(KIND_LABEL)
         if kind != self._kind:
             whose = "is not ours" if kind is None else f"belongs to a gateway of kind {kind!r}, not {self._kind!r}"
-            raise PermanentAdapterError(f"{where} {whose}; its label {_KIND_LABEL} says so")
+            raise PermanentAdapterError(f"{where} {whose}; its label {KIND_LABEL} says so")
         annotations = metadata.get("annotations") or {}
         try:
             states = {name: _state(annotations.get(f"{_ROOT}/{name}"), f"{where}, {name}") for name in _STATES}

@@ -120,3 +120,37 @@ priorityClassName: {{ . }}
 {{- define "mlops.isBefore121" -}}
 {{- if semverCompare "<1.21-0" .Capabilities.KubeVersion.Version -}}true{{- end -}}
 {{- end -}}
+
+{{/* What moving traffic takes, by the kind of gateway: Leases that are there, and that kind of routed object. */}}
+{{- define "mlops.rolloutRules" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get, list, patch]
+{{- if eq . "gateway_api" }}
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, patch]
+{{- else if eq . "istio" }}
+- apiGroups: [networking.istio.io]
+  resources: [virtualservices]
+  verbs: [get, patch]
+{{- else if eq . "kserve" }}
+- apiGroups: [serving.kserve.io]
+  resources: [inferenceservices]
+  verbs: [get, list, patch]
+{{- else if eq . "argo_rollouts" }}
+- apiGroups: [argoproj.io]
+  resources: [rollouts]
+  verbs: [get, list, patch]
+- apiGroups: [argoproj.io]
+  resources: [rollouts/status]
+  verbs: [patch]
+{{- else if eq . "replica_ratio" }}
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, patch]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, patch]
+{{- end }}
+{{- end -}}

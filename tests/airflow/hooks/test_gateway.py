@@ -167,7 +167,7 @@ def test_a_cluster_that_does_not_answer_is_said_without_its_token(
     define(connection, tmp_path, extra=in_cluster(tmp_path, free_port))
     works, message = ModelGatewayHook().test_connection()
     assert not works
-    assert "GET HTTPRoute models: the API server does not answer" in message
+    assert "GET HTTPRoute models/any: the API server does not answer" in message
     assert "not-to-be-shown" not in message
     define(connection, tmp_path, extra=in_cluster(tmp_path, kubeconfig=str(tmp_path / "none")))
     works, message = ModelGatewayHook().test_connection()

@@ -149,6 +149,7 @@ def test_the_account_may_do_nothing_else(namespace: str, account: str, rollout: 
     manifest = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "x"}, "spec": {}}
     refused = [
         lambda: objects.list(secrets, {}),
+        lambda: objects.list(HTTP_ROUTES, {}),
         lambda: objects.create(LEASES, manifest),
         lambda: objects.delete(LEASES, "rollout-late"),
         lambda: objects.delete(HTTP_ROUTES, "late"),
