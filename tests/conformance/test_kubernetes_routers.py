@@ -28,6 +28,7 @@ from airflow_mlops.hooks.gateway_kinds import KINDS
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.routing import Mirror
 from airflow_mlops.testing.kubernetes_api import MemoryKubernetes
+from airflow_mlops.testing.mirror_conformance import MirrorConformance
 from airflow_mlops.testing.rollout import ManualClock
 from airflow_mlops.testing.router_conformance import RouterConformance
 from airflow_mlops.testing.store_conformance import RolloutStoreConformance, rollout_state
@@ -72,7 +73,7 @@ def edit(objects: KubernetesObjects) -> Callable[..., None]:
     return write
 
 
-class TestGatewayApiRouter(RouterConformance):
+class TestGatewayApiRouter(RouterConformance, MirrorConformance):
     @pytest.fixture
     def router(self, objects: KubernetesObjects) -> GatewayApiRouter:
         for name in ("m", "other"):
