@@ -73,7 +73,8 @@ def look(status: ServerStatus | None, waiting: Waiting, now: float, *, problem: 
     if status is not None:
         seen = f"it is {status.phase}" + (f": {status.message}" if status.message else "")
     else:
-        seen = problem or "nobody reports on it; does the supervisor run? (`airflow mlops local status`)"
+        supervisor = "does the supervisor run? (`airflow mlops local status`)"
+        seen = problem or f"nobody reports on it; {supervisor} In a cluster: was its Deployment deleted?"
     return ServerEvent(server=waiting.server, phase="timeout", message=seen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import http.client
 import json
 import threading
@@ -205,6 +206,32 @@ def pretended(kubeconfig: str, api: Any) -> Iterator[PretendedPods]:
     yield playing
     playing.stop()
     api.delete_namespace(name)
+
+
+def client_with(pretended: PretendedPods, rules: dict[str, list[str]]) -> Any:
+    """Return a client that may do only these things in the namespace: ``{"apps/deployments": ["get"]}``."""
+    from kubernetes import client
+
+    name = f"limited-{uuid.uuid4().hex[:8]}"
+    core, rights = client.CoreV1Api(pretended.client), client.RbacAuthorizationV1Api(pretended.client)
+    core.create_namespaced_service_account(pretended.namespace, {"metadata": {"name": name}})
+    allowed = [
+        {"apiGroups": [kind.rpartition("/")[0]], "resources": [kind.rpartition("/")[2]], "verbs": verbs}
+        for kind, verbs in rules.items()
+    ]
+    rights.create_namespaced_role(pretended.namespace, {"metadata": {"name": name}, "rules": allowed})
+    binding = {
+        "metadata": {"name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": pretended.namespace}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+    }
+    rights.create_namespaced_role_binding(pretended.namespace, binding)
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    token = core.create_namespaced_service_account_token(name, pretended.namespace, request).status.token
+    configuration = copy.copy(pretended.client.configuration)
+    configuration.cert_file = configuration.key_file = None
+    configuration.api_key = {"authorization": f"Bearer {token}"}
+    return client.ApiClient(configuration)
 
 
 class Clients:

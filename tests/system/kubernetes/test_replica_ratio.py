@@ -25,10 +25,17 @@ from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.rollout.watchdog import return_expired
 from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics
 from airflow_mlops.testing.router_conformance import RouterConformance
-from tests.system.kubernetes.servers import Clients, PretendedPods, server_spec, until
+from tests.system.kubernetes.servers import Clients, PretendedPods, client_with, server_spec, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
+# As the adapters' docstrings and docs/routers.md say.
+FLEET_RIGHTS = {
+    "apps/deployments": ["get", "list", "create", "patch", "delete"],
+    "services": ["get", "create", "delete"],
+    "pods": ["list"],
+}
+ROUTER_RIGHTS = {"services": ["get", "create", "patch"], "apps/deployments": ["get", "list", "patch"]}
 LABEL = "mlops.airflow.apache.org/route"
 
 
@@ -189,17 +196,22 @@ def test_pods_of_somebody_else_are_not_relabelled(split: Split) -> None:
         split.router.ensure_targets("other", {split.old: 8080}, fencing_token=1)
 
 
-def test_a_rollout_whose_lease_ends_goes_back_with_capacity_first(pretended: PretendedPods, route: str) -> None:
-    """Servers, route and state of a rollout, all of them objects of the cluster."""
-    clock = ManualClock()
-    objects = KubernetesObjects(pretended.client, pretended.namespace)
-    settings = FleetSettings(
+def pretended_servers(pretended: PretendedPods) -> FleetSettings:
+    """Servers that no node takes, for the test to call ready."""
+    return FleetSettings(
         namespace=pretended.namespace,
         image="none",
         node_selector={"mlops-test/none": "true"},
         labels={"app": "pretended"},
         drain_seconds=0,
     )
+
+
+def test_a_rollout_whose_lease_ends_goes_back_with_capacity_first(pretended: PretendedPods, route: str) -> None:
+    """Servers, route and state of a rollout, all of them objects of the cluster."""
+    clock = ManualClock()
+    objects = KubernetesObjects(pretended.client, pretended.namespace)
+    settings = pretended_servers(pretended)
     servers, store = DeploymentFleet(pretended.client, settings), LeaseRolloutStore(objects, kind="k", clock=clock)
     router = router_of(pretended)
     gateway = Gateway(router=router, store=store, metrics=MemoryMetrics(), clock=clock)
@@ -230,6 +242,30 @@ def test_a_rollout_whose_lease_ends_goes_back_with_capacity_first(pretended: Pre
     assert said.startswith(f"all traffic of {route} went back to {old}")
     assert pretended.counts(old, new) == [10, 0]
     assert router.observe(route).foreign_edits == ()
+
+
+def test_the_rights_that_the_documents_name_are_enough(pretended: PretendedPods, route: str) -> None:
+    old, new = f"{route}-v1", f"{route}-v2"
+    with (
+        client_with(pretended, FLEET_RIGHTS) as for_servers,
+        client_with(pretended, ROUTER_RIGHTS) as for_routes,
+        client_with(pretended, ROUTER_RIGHTS | {"apps/deployments": ["get"]}) as too_few,
+    ):
+        servers = DeploymentFleet(for_servers, pretended_servers(pretended))
+        router = ReplicaRatioRouter(KubernetesObjects(for_routes, pretended.namespace), total_replicas=2)
+        for version, name in (("1", old), ("2", new)):
+            servers.ensure(server_spec(version, route))
+            until(lambda server=name: servers.status(server).phase == "ready")
+        view = router.ensure_targets(route, {old: 8080, new: 8080}, fencing_token=1)
+        view = router.set_weights(route, {old: 100}, fencing_token=1, expected_generation=view.generation)
+        router.set_weights(route, {old: 50, new: 50}, fencing_token=1, expected_generation=view.generation)
+        router.set_weights(route, {old: 100}, fencing_token=1, expected_generation=None)
+        router.remove_target(route, new)
+        servers.remove(new)
+        assert [name for name in servers.list() if name.startswith(route)] == [old]
+        limited = ReplicaRatioRouter(KubernetesObjects(too_few, pretended.namespace), total_replicas=2)
+        with pytest.raises(PermanentAdapterError, match=r"GET Deployment .*403 Forbidden.* cannot list resource"):
+            limited.observe(route)
 
 
 def pods_of(cluster: Any, name: str) -> set[str]:
