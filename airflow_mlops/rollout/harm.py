@@ -27,6 +27,7 @@ __all__ = ["accumulate_harm", "compare_with_before", "judge_harm"]
 
 _SHOWN_CONFIDENCE = 0.95  # of the interval beside the numbers; it decides nothing
 _FARTHEST = 2.0**14
+_REST = ".rest"
 _FIRST_TRY = 20  # requests of the candidate at the first test against what was counted before
 _TRY_GROWTH = 1.5
 
@@ -38,23 +39,41 @@ def accumulate_harm(state: RolloutState, canary: Counts, baseline: Counts) -> di
     :param canary: what the candidate did since the last look
     :param baseline: what the stable model did
     """
-    evidence = {}
+    evidence: dict[str, tuple[float, ...]] = {}
     for metric in metrics_of(state.spec):
-        canary_failures, canary_trials = metric.ever_of(canary)
-        baseline_failures, baseline_trials = metric.ever_of(baseline)
+        new, old = metric.ever_of(canary), metric.ever_of(baseline)
         if metric.tally == USERS:
             # A user counts once, and may fail later: all users of the step are at risk at every look.
-            canary_trials, baseline_trials = metric.of(state.canary)[1], metric.of(state.baseline)[1]
-        now = log_likelihood_ratios(
-            canary_failures=canary_failures,
-            canary_trials=canary_trials,
-            baseline_failures=baseline_failures,
-            baseline_trials=baseline_trials,
-            harm_ratio=metric.harm_ratio,
-        )
-        before = state.harm.get(metric.name)
-        evidence[metric.name] = now if before is None else add((before, now))
+            new, old = (new[0], metric.of(state.canary)[1]), (old[0], metric.of(state.baseline)[1])
+        for key, now in _ratios(metric, new, old).items():
+            before = state.harm.get(key)
+            evidence[key] = now if before is None else add((before, now))
     return evidence
+
+
+def _ratios(metric: Metric, new: tuple[int, int], old: tuple[int, int]) -> dict[str, tuple[float, ...]]:
+    """Return the log-likelihood ratios of one span, by name.
+
+    The test is one of rare failures. Where they are common, as predictions below an edge may be, an increase from 95
+    to 100 of 100 is hardly one of their rate; so the rest is tested beside them: how much rarer it has become.
+
+    :param new: failures and trials of the candidate
+    :param old: failures and trials of the stable model
+    """
+    ratios = {metric.name: _span(new, old, metric.harm_ratio)}
+    if metric.common:
+        ratios[f"{metric.name}{_REST}"] = _span((old[1] - old[0], old[1]), (new[1] - new[0], new[1]), 1.0)
+    return ratios
+
+
+def _span(worse: tuple[int, int], usual: tuple[int, int], harm_ratio: float) -> tuple[float, ...]:
+    return log_likelihood_ratios(
+        canary_failures=worse[0],
+        canary_trials=worse[1],
+        baseline_failures=usual[0],
+        baseline_trials=usual[1],
+        harm_ratio=harm_ratio,
+    )
 
 
 def compare_with_before(state: RolloutState) -> RolloutState:
@@ -68,17 +87,9 @@ def compare_with_before(state: RolloutState) -> RolloutState:
     tries = _tries(state.canary.requests)
     if tries == state.harm_tries:
         return state
-    evidence = {}
+    evidence: dict[str, tuple[float, ...]] = {}
     for metric in metrics_of(state.spec):
-        failures, trials = metric.of(state.canary)
-        base_failures, base_trials = metric.of(state.before)
-        evidence[metric.name] = log_likelihood_ratios(
-            canary_failures=failures,
-            canary_trials=trials,
-            baseline_failures=base_failures,
-            baseline_trials=base_trials,
-            harm_ratio=metric.harm_ratio,
-        )
+        evidence.update(_ratios(metric, metric.of(state.canary), metric.of(state.before)))
     return replace(state, harm=evidence, harm_tries=tries)
 
 
@@ -158,11 +169,12 @@ def _evidence(state: RolloutState, metric: Metric) -> _Evidence:
 
 def _by_e_value(state: RolloutState, metric: Metric) -> _Evidence:
     needed = _needed(state, metric)
-    ratios = state.harm.get(metric.name)
-    value = 1.0 if ratios is None else e_value(ratios)
+    names = (metric.name, f"{metric.name}{_REST}") if metric.common else (metric.name,)
+    ratios = [state.harm[name] for name in names if name in state.harm]
+    value = sum(map(e_value, ratios)) / len(ratios) if ratios else 1.0
     _, trials = metric.ever_of(state.canary)
-    one_more = ratios is not None and value < needed and state.spec.strategy == "canary"
-    missing = _requests_missing(ratios, trials, math.log(needed)) if ratios is not None and one_more else None
+    ahead = ratios and value < needed and state.spec.strategy == "canary"
+    missing = _requests_missing(ratios, trials, needed) if ahead else None
     words = f"evidence of harm is {value:.3g}, {needed:.3g} would prove it"
     if missing is not None:
         words += f", with {missing} more {metric.unit} at {state.candidate} at these rates"
@@ -174,20 +186,24 @@ def _e(value: float) -> str:
     return "e-value above 10^300" if value >= 1e300 else f"e-value {value:.3g}"
 
 
-def _requests_missing(ratios: Sequence[float], trials: int, needed: float) -> int | None:
+def _requests_missing(ratios: Sequence[Sequence[float]], trials: int, needed: float) -> int | None:
     """Return how many more candidate requests like those of the rollout would prove harm, None if none would."""
     if trials == 0:
         return None
+    bound = math.log(needed * len(ratios))
+
+    def enough(times: float) -> bool:
+        return max(log_e_value([value * times for value in one]) for one in ratios) >= bound
+
     times = 1.0
-    while log_e_value([value * times for value in ratios]) < needed:
+    while not enough(times):
         times *= 2.0
         if times > _FARTHEST:
             return None
     low, high = times / 2.0, times
     for _ in range(6):
         middle = (low + high) / 2.0
-        enough = log_e_value([value * middle for value in ratios]) >= needed
-        low, high = (low, middle) if enough else (middle, high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return math.ceil(trials * (high - 1.0))
 
 

@@ -29,6 +29,7 @@ class Metric:
     :param unit: what is counted, for sentences
     :param tally: the tally to count in place of the fields; empty for the fields
     :param inverted: whether what is no hit of the tally counts as a failure
+    :param common: whether the failures may be most of the trials, so that the test of harm has to look at the rest, too
     :param min_trials: trials that both models need in a step before anything is proven; None takes the step's
     """
 
@@ -42,6 +43,7 @@ class Metric:
     unit: str = "requests"
     tally: str = ""
     inverted: bool = False
+    common: bool = False
     min_trials: int | None = None
 
     def of(self, counts: Counts) -> tuple[int, int]:
@@ -136,6 +138,7 @@ def _predictions(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
             unit="predictions",
             tally=tally_above(edge),
             inverted=below,
+            common=True,
         )
         for edge in spec.predictions.edges
         for below in (False, True)

@@ -231,6 +231,17 @@ def test_predictions_that_move_to_either_side_are_harm(new: float, side: str) ->
     assert f"predictions were {side} at m-v2" in rollout.state.reason
 
 
+@pytest.mark.parametrize(("new", "old"), [(0.0, 0.06), (1.0, 0.94)])
+def test_a_model_that_gives_but_one_answer_is_harm(new: float, old: float) -> None:
+    """Hardly a change for those who had that answer before: the others are missing."""
+    rollout = Rollout(replace(PREDICTIONS, predictions=PredictionCheck(edges=EDGES, max_difference=0.03)))
+    rollout.look(0)
+    for _ in range(3):
+        rollout.look(2, predictions=predicted(new, old, 200))
+    assert rollout.state.phase == "rolled_back"
+    assert decode(RolloutState, encode(rollout.state)) == rollout.state
+
+
 def test_predictions_that_stay_prove_it() -> None:
     rollout = Rollout(PREDICTIONS)
     rollout.look(0)
