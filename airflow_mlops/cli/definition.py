@@ -32,6 +32,8 @@ _UP = (
     *_PORTS,
     _arg("--dags-folder", metavar="DIR", help="Where the DAGs are (default: the folder dags of the home)"),
     _arg("--no-airflow", action="store_true", help="Leave Airflow's components out"),
+    _arg("--users-header", metavar="NAME", help="Log which user, by this header, was answered how, for rollouts"),
+    _arg("--users-cookie", metavar="NAME", help="The same by a cookie"),
     _arg("--requirements", action="append", default=[], metavar="FILE", help="What the model environment consists of"),
     _arg("--timeout", type=float, default=180.0, metavar="SECONDS", help="How long it may take (default: 180)"),
 )
@@ -98,6 +100,11 @@ _GATEWAY = _arg(
     help="Connection of the gateway (default: model_gateway_default)",
 )
 _ROUTE = _arg("route", metavar="ROUTE", help="The route, which is the model's name")
+_STICK = (
+    _arg("--header", metavar="NAME", help="Header that holds the caller's key, for example x-user"),
+    _arg("--cookie", metavar="NAME", help="Cookie that holds the caller's key; nobody is given one"),
+    _arg("--off", action="store_true", help="Let every request go by chance again"),
+)
 _COMMENT = _arg("--comment", default="", metavar="TEXT", help="Why; it becomes part of the evidence")
 _PLAN = (
     _arg("spec", help="The rollout's spec: a YAML file, or a URI", metavar="SPEC"),
@@ -194,6 +201,13 @@ def get_cli_commands() -> list[CLICommand]:
                 "Give all traffic back to the stable model, for good",
                 "abort",
                 (_ROUTE, _COMMENT, _GATEWAY),
+                module="rollout_control",
+            ),
+            _command(
+                "stick",
+                "Keep callers at one model while the weights stay, by a header or a cookie that they send",
+                "stick",
+                (_ROUTE, *_STICK, _GATEWAY),
                 module="rollout_control",
             ),
         ),

@@ -16,6 +16,7 @@ from airflow_mlops.local import control, replay
 from airflow_mlops.local.home import LocalHome
 from airflow_mlops.local.settings import Ports
 from airflow_mlops.local.state import ServiceState
+from airflow_mlops.rollout.routing import Sticky
 
 __all__ = ["down", "start", "status", "stop", "up"]
 
@@ -28,6 +29,7 @@ def up(args: argparse.Namespace) -> int:
         ports=_ports(args, home),
         with_airflow=not args.no_airflow,
         dags_folder=Path(args.dags_folder) if args.dags_folder else None,
+        users=_users(args),
         requirements=tuple(Path(item) for item in args.requirements),
         timeout_seconds=args.timeout,
     )
@@ -104,6 +106,11 @@ def _ports(args: argparse.Namespace, home: LocalHome) -> Ports | None:
         return replace(Ports.from_base(args.port_base), **single)
     settings = home.settings()
     return replace(settings.ports if settings else Ports(), **single) if single else None
+
+
+def _users(args: argparse.Namespace) -> Sticky | None:
+    named = {"header": args.users_header, "cookie": args.users_cookie}
+    return Sticky(**named) if any(named.values()) else None
 
 
 def _option(field: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from airflow_mlops.local.home import LocalHome
 from airflow_mlops.local.settings import Ports
@@ -15,6 +16,9 @@ __all__ = ["airflow_environment", "loopback_host"]
 # three of them may be lost before somebody counts as dead.
 _BEAT_SECONDS = 3
 _DEAD_AFTER_SECONDS = 15
+
+#: Age at which a rollout in the embedded stack judges a prediction by its label: the demonstration's labels come fast.
+LABEL_AGE_SECONDS = 10.0
 
 
 def loopback_host() -> str:
@@ -121,6 +125,18 @@ def _gateway(home: LocalHome, ports: Ports) -> str:
                 "admin_url": f"http://127.0.0.1:{ports.gateway_admin}",
                 "directory": str(home.gateway),
                 "serving_directory": str(home.serving),
+                "metrics": {"source": "envoy", "tallies": _tallies(home)},
             },
         }
     )
+
+
+def _tallies(home: LocalHome) -> list[dict[str, Any]]:
+    """Return what a rollout may be judged by beside its requests."""
+    predictions = {"predictions": str(home.predictions)}
+    labels = {"labels": str(home.labels), "age_seconds": LABEL_AGE_SECONDS}
+    return [
+        {"source": "prediction_log", **predictions},
+        {"source": "labels_files", **predictions, **labels},
+        {"source": "access_log", "directory": str(home.gateway / "access")},
+    ]

@@ -24,6 +24,7 @@ from airflow_mlops.local.report import last_lines
 from airflow_mlops.local.services import base_environment
 from airflow_mlops.local.settings import Ports, Settings
 from airflow_mlops.local.state import ServiceState, StackState, read_state
+from airflow_mlops.rollout.routing import Sticky
 from airflow_mlops.rollout.serving import ServerStatus
 
 __all__ = ["UpOptions", "down", "is_supervised", "status", "up", "urls"]
@@ -44,6 +45,7 @@ class UpOptions:
     :param ports: None keeps those of the last time
     :param with_airflow: False leaves Airflow's components out
     :param dags_folder: None keeps that of the last time
+    :param users: header or cookie that names the user, for the gateway's log of users; None keeps that of the last time
     :param requirements: what the model environment consists of; empty takes what comes with the package
     :param timeout_seconds: how long everything may take to become healthy, once it is started
     """
@@ -51,13 +53,20 @@ class UpOptions:
     ports: Ports | None = None
     with_airflow: bool = True
     dags_folder: Path | None = None
+    users: Sticky | None = None
     requirements: tuple[Path, ...] = ()
     timeout_seconds: float = 180.0
 
     def applied(self, settings: Settings) -> Settings:
         """Return settings in which these options take the place of what was there."""
         folder = settings.dags_folder if self.dags_folder is None else str(self.dags_folder.expanduser().resolve())
-        return replace(settings, ports=self.ports or settings.ports, with_airflow=self.with_airflow, dags_folder=folder)
+        return replace(
+            settings,
+            ports=self.ports or settings.ports,
+            with_airflow=self.with_airflow,
+            dags_folder=folder,
+            users=self.users or settings.users,
+        )
 
 
 def up(home: LocalHome, options: UpOptions, progress: Progress) -> StackState:
@@ -137,7 +146,7 @@ def _running_settings(home: LocalHome, options: UpOptions) -> Settings:
     if wanted != settings:
         names = [
             name
-            for name in ("ports", "with_airflow", "dags_folder")
+            for name in ("ports", "with_airflow", "dags_folder", "users")
             if getattr(wanted, name) != getattr(settings, name)
         ]
         raise ConflictError(

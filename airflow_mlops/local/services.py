@@ -118,11 +118,15 @@ def _mlflow(home: LocalHome, settings: Settings) -> Service:
 
 def _envoy(home: LocalHome, settings: Settings) -> Service:
     ports = settings.ports
-    bootstrap = write_bootstrap(home.gateway, listen_port=ports.gateway, admin_port=ports.gateway_admin)
+    bootstrap = write_bootstrap(
+        home.gateway, listen_port=ports.gateway, admin_port=ports.gateway_admin, users=settings.users
+    )
     command = (
         *(_envoy_binary(), "--config-path", str(bootstrap), "--log-level", "warning", "--concurrency", "1"),
         # Hot restart shares memory by a number that two stacks on one machine would have in common.
         "--disable-hot-restart",
+        # The log of users, if there is one; ten seconds would be the default.
+        *("--file-flush-interval-msec", "1000"),
     )
     probe = Probe(kind="http", port=ports.gateway_admin, path="/ready")
     return service(

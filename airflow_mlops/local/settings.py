@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from airflow_mlops.exceptions import SpecificationError
+from airflow_mlops.rollout.routing import Sticky
 
 __all__ = ["Ports", "Secrets", "Settings"]
 
@@ -116,6 +117,7 @@ class Settings:
     :param with_airflow: False leaves Airflow's components out
     :param dags_folder: where Airflow looks for DAGs; None means the home's own ``dags``
     :param model_python: interpreter of the model environment; None before one was chosen
+    :param users: header or cookie that names the user, for the gateway's log of users; None keeps none
     :param settings_version: version of this document's form, currently 1
     """
 
@@ -124,4 +126,5 @@ class Settings:
     with_airflow: bool = True
     dags_folder: str | None = None
     model_python: str | None = None
+    users: Sticky | None = None
     settings_version: int = 1

@@ -23,6 +23,15 @@ def test_the_environment_names_home_ports_and_connections(tmp_path: Path) -> Non
     }
     gateway = json.loads(variables["AIRFLOW_CONN_MODEL_GATEWAY_DEFAULT"])
     assert (gateway["host"], gateway["port"]) == ("127.0.0.1", 21002)
+    predictions, labels = str(home.predictions), str(home.labels)
+    assert gateway["extra"].pop("metrics") == {
+        "source": "envoy",
+        "tallies": [
+            {"source": "prediction_log", "predictions": predictions},
+            {"source": "labels_files", "predictions": predictions, "labels": labels, "age_seconds": 10.0},
+            {"source": "access_log", "directory": str(home.gateway / "access")},
+        ],
+    }
     assert gateway["extra"] == {
         "admin_url": "http://127.0.0.1:21003",
         "directory": str(home.gateway),
