@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from airflow_mlops.cli.output import columns, exits, say
 from airflow_mlops.codec import decode, encode
+from airflow_mlops.exceptions import SpecificationError
 
 if TYPE_CHECKING:
     from airflow_mlops.hooks.gateway import ModelGatewayHook
     from airflow_mlops.rollout.by_hand import Standing
 
-__all__ = ["abort", "approve", "plan", "status"]
+__all__ = ["abort", "approve", "plan", "status", "stick"]
 
 _HEAD = ("ROUTE", "PHASE", "STEP", "CANDIDATE", "STABLE", "WEIGHTS", "VERDICT", "MISSING", "HOLDER", "LEASE")
 
@@ -81,6 +82,21 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     for line in tell(found):
         say(line)
+    return 0
+
+
+@exits
+def stick(args: argparse.Namespace) -> int:
+    """Keep a route's callers at one model by a key of theirs, or no longer."""
+    from airflow_mlops.rollout.routing import Sticky
+    from airflow_mlops.rollout.stickiness import keep_callers
+
+    wanted = None if args.off else Sticky(header=args.header, cookie=args.cookie)
+    if args.off and (args.header or args.cookie):
+        raise SpecificationError("--off", "--off", "nothing beside it: no --header and no --cookie")
+    view = keep_callers(_hook(args).gateway(), args.route, wanted, by=getpass.getuser())
+    key = "" if view.sticky is None else view.sticky.header or f"cookie {view.sticky.cookie}"
+    say(f"{args.route}: " + (f"callers stay at one model by {key}" if key else "every request goes by chance"))
     return 0
 
 
