@@ -14,7 +14,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, Union
 
@@ -40,17 +40,21 @@ def digest_of(value: Any) -> str:
 
 def encode(value: Any) -> Any:
     """Turn dataclasses, enumerations, tuples and mappings into JSON-safe values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    kind: Any = type(value)
+    if kind in _AS_THEY_ARE:
+        return value
+    names = _names(kind)
+    if names is not None:
+        return {name: encode(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [encode(item) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
+    if isinstance(value, (str, int, float)):
         return value
-    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
+    raise TypeError(f"{kind.__name__} cannot be encoded as JSON")
 
 
 def decode(cls: type[T], value: Any, *, where: str = "") -> T:
@@ -65,11 +69,30 @@ def decode(cls: type[T], value: Any, *, where: str = "") -> T:
     return result
 
 
+# A waiting rollout is decoded and encoded at every look: what a type says is worked out once for each type.
+_NONE = type(None)
+_AS_THEY_ARE = frozenset({str, int, float, bool, _NONE})
+Reader = Callable[[Any, str], Any]
+
+
 @functools.cache
-def _shape(cls: Any) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
-    """Return what may be given and its types; resolving annotations costs more than everything else here."""
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    return fields, typing.get_type_hints(cls)
+def _names(kind: Any) -> tuple[str, ...] | None:
+    """Return the fields of a dataclass, None for other types."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+@functools.cache
+def _shape(cls: Any) -> Mapping[str, tuple[Reader, bool]]:
+    """Return how each field is read, and whether it has to be there."""
+    hints = typing.get_type_hints(cls)
+    return {
+        field.name: (
+            _reader(hints[field.name]),
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(cls)
+        if field.init
+    }
 
 
 def _dataclass(cls: Any, value: Any, where: str) -> Any:
@@ -77,50 +100,59 @@ def _dataclass(cls: Any, value: Any, where: str) -> Any:
         return value
     if not isinstance(value, Mapping):
         raise SpecificationError(where, value, f"a mapping with the fields of {cls.__name__}")
-    fields, hints = _shape(cls)
+    fields = _shape(cls)
     for key in value:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}? One of" if near else "one of"
             raise SpecificationError(f"{where}.{key}", value[key], f"no such field; {hint} {', '.join(fields)}")
     arguments = {}
-    for name, field in fields.items():
+    for name, (read, is_required) in fields.items():
         if name in value:
-            arguments[name] = _value(hints[name], value[name], f"{where}.{name}")
-        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            arguments[name] = read(value[name], f"{where}.{name}")
+        elif is_required:
             raise SpecificationError(f"{where}.{name}", None, f"a value: {name} is required")
     return cls(**arguments)
 
 
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin = typing.get_origin(hint)
+def _reader(hint: Any) -> Reader:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    read: Reader = functools.partial(_plain, hint)
     if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        return _union(typing.get_args(hint), value, where)
-    if origin is typing.Literal:
-        return _literal(typing.get_args(hint), value, where)
-    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):
-        return _sequence(typing.get_args(hint)[0], value, where)
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = typing.get_args(hint)[1]
-        if not isinstance(value, Mapping):
-            raise SpecificationError(where, value, "a mapping")
-        return {str(key): _value(item, entry, f"{where}.{key}") for key, entry in value.items()}
-    return _plain(hint, value, where)
+        read = _anything
+    elif origin in (Union, types.UnionType):
+        read = functools.partial(_union, arguments, [_reader(choice) for choice in arguments if choice is not _NONE])
+    elif origin is typing.Literal:
+        read = functools.partial(_literal, arguments)
+    elif origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):
+        read = functools.partial(_sequence, _reader(arguments[0]))
+    elif isinstance(origin, type) and issubclass(origin, Mapping):
+        read = functools.partial(_mapping, _reader(arguments[1]))
+    elif dataclasses.is_dataclass(hint):
+        read = functools.partial(_dataclass, hint)
+    return read
 
 
-def _union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
-    if value is None and type(None) in choices:
+def _anything(value: Any, where: str) -> Any:  # noqa: ARG001 - a reader
+    return value
+
+
+def _mapping(read: Reader, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SpecificationError(where, value, "a mapping")
+    return {str(key): read(entry, f"{where}.{key}") for key, entry in value.items()}
+
+
+def _union(choices: tuple[Any, ...], readers: list[Reader], value: Any, where: str) -> Any:
+    if value is None and _NONE in choices:
         return None
-    real = [choice for choice in choices if choice is not type(None)]
     problem: SpecificationError | None = None
-    for choice in real:
+    for read in readers:
         try:
-            return _value(choice, value, where)
+            return read(value, where)
         except SpecificationError as error:
             problem = error
-    if len(real) == 1 and problem is not None:
+    if len(readers) == 1 and problem is not None:
         raise problem
     names = " or ".join(getattr(choice, "__name__", str(choice)) for choice in choices)
     raise SpecificationError(where, value, names)
@@ -132,15 +164,13 @@ def _literal(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     return value
 
 
-def _sequence(item: Any, value: Any, where: str) -> tuple[Any, ...]:
+def _sequence(read: Reader, value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise SpecificationError(where, value, "a list")
-    return tuple(_value(item, entry, f"{where}[{position}]") for position, entry in enumerate(value))
+    return tuple([read(entry, f"{where}[{position}]") for position, entry in enumerate(value)])
 
 
 def _plain(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, value, where)
     if isinstance(hint, type) and issubclass(hint, Enum):
         try:
             return hint(value.value if isinstance(value, Enum) else value)
