@@ -185,7 +185,7 @@ def begin(*, spec: RolloutSpec, model_name: str, candidate: str, stable: str | N
         reason = (
             f"{candidate} takes all traffic: there was no stable model to compare with"
             if stable is None
-            else f"{candidate} has all traffic already"
+            else f"{candidate} is the stable model already"
         )
         state = RolloutState(
             model_name=model_name, candidate=candidate, stable=stable, spec=spec, started_at=now, phase="promoted"
@@ -213,17 +213,29 @@ def stable_target(weights: Mapping[str, int], previous: RolloutState | None, can
     """Return the target that a new candidate is compared with.
 
     :param weights: the route as it is
-    :param previous: the rollout before; if it died half-way, its stable model is still the one to go back to
+    :param previous: the rollout before. If it died half-way, its stable model is still the one to go back to; if it
+        died between its decision and the write, what it decided holds
     :param candidate: the new target
-    :return: None when nothing serves yet, ``candidate`` when it has all traffic already
+    :return: None when nothing serves yet, ``candidate`` when it is the stable model already
     """
     serving = {name: weight for name, weight in weights.items() if weight > 0}
-    if previous is not None and not previous.finished and previous.stable != candidate:
-        # After a switch from blue to green its stable model serves nothing, and is kept for this.
-        switched = previous.spec.strategy == "blue_green" and serving == intended_weights(previous)
-        if previous.stable in serving or switched:
-            return previous.stable
+    left = None if previous is None else _left_by(previous, serving)
+    if left is not None:
+        return left
     others = {name: weight for name, weight in serving.items() if name != candidate}
     if not others:
         return candidate if serving else None
     return max(sorted(others), key=lambda name: others[name])
+
+
+def _left_by(previous: RolloutState, serving: Mapping[str, int]) -> str | None:
+    """Return the stable model by the rollout before; None where it tells nothing about the route as it is."""
+    if not previous.finished:
+        # After a switch from blue to green its stable model serves nothing, and is kept for this.
+        switched = previous.spec.strategy == "blue_green" and serving == intended_weights(previous)
+        return previous.stable if previous.stable in serving or switched else None
+    if serving == intended_weights(previous) or serving not in [dict(entry.weights) for entry in previous.history]:
+        return None
+    if previous.phase == "rolled_back":
+        return previous.stable
+    return previous.candidate if previous.candidate in serving else None

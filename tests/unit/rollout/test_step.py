@@ -12,7 +12,7 @@ from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteVie
 from airflow_mlops.rollout.plan import Plan, describe
 from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, LatencyCheck, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights, stable_target
-from airflow_mlops.rollout.step import step
+from airflow_mlops.rollout.step import abort, step
 from airflow_mlops.verdict import Verdict
 
 OLD, NEW = "m-v1", "m-v2"
@@ -275,3 +275,17 @@ def test_the_stable_model_is_the_one_that_serves(
     weights: dict[str, int], previous: RolloutState | None, expected: str | None
 ) -> None:
     assert stable_target(weights, previous, NEW) == expected
+
+
+def test_a_decision_that_was_never_written_holds() -> None:
+    back = abort(counting(steps=(CanaryStep(weight_percent=80),)), 5.0, "asked for")
+    assert stable_target({NEW: 80, OLD: 20}, back, "m-v3") == OLD
+    # But who set other weights by hand since knows better.
+    assert stable_target({NEW: 90, OLD: 10}, back, "m-v3") == NEW
+
+
+def test_going_back_to_the_stable_model_of_a_rollout_under_way_is_no_rollout() -> None:
+    assert stable_target({NEW: 10, OLD: 90}, counting(), OLD) == OLD
+    state = begin(spec=spec(), model_name="m", candidate=OLD, stable=OLD, now=0.0)
+    assert intended_weights(state) == {OLD: 100}
+    assert state.reason == "m-v1 is the stable model already"
