@@ -89,7 +89,8 @@ def connections_of(given: Any) -> list[str]:
         return [_DEFAULT_PROMETHEUS]
     if not isinstance(given, Mapping):
         return []
-    parts = [given, *(given.get("tallies") or ())]
+    tallies = given.get("tallies")
+    parts = [given, *(tallies if isinstance(tallies, list) else ())]
     named = [part.get("conn_id") for part in parts if isinstance(part, Mapping)]
     if given.get("source") == "prometheus":
         named.append(given.get("conn_id", _DEFAULT_PROMETHEUS))

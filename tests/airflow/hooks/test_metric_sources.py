@@ -158,6 +158,7 @@ def test_predictions_and_labels_are_counted_beside(
         ({"source": "prometheus", "series": "linkerd"}, r"metrics\.series: 'linkerd' .* envoy, istio, model_server"),
         ({"source": "prometheus", "series": {"requests": {}}}, r"metrics\.series\."),
         ({"source": "prometheus", "scrape_seconds": 0}, "scrape_seconds: 0"),
+        ({"source": "envoy", "tallies": 5}, r"metrics\.tallies: 5 .* a list of sources"),
         ({"source": "envoy", "tallies": "labels"}, r"metrics\.tallies: 'labels' .* a list of sources"),
         (
             {"source": "envoy", "tallies": ["x"]},
@@ -178,5 +179,7 @@ def test_what_is_wrong_is_named(
 ) -> None:
     connection("prometheus_default", conn_type="http", host="127.0.0.1")
     connection("nowhere", conn_type="http")
+    gateway(given)
+    hook = asyncio.run(ModelGatewayHook.aopen("model_gateway_default"))
     with pytest.raises(SpecificationError, match=message):
-        gateway(given).metrics()
+        hook.metrics()
