@@ -6,6 +6,7 @@ The controllers of these kinds do not run in the test cluster; a test writes the
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -119,7 +120,7 @@ def token_without_rights(api: Any, namespace: str, *verbs: str, kind: ObjectKind
     """Return a client that may do only these things with a kind."""
     from kubernetes import client
 
-    name = f"limited-{'-'.join(verbs) or 'none'}-{kind.plural}"
+    name = f"limited-{uuid.uuid4().hex[:8]}"
     rights = client.RbacAuthorizationV1Api(api.api_client)
     api.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
     if verbs:
@@ -130,9 +131,8 @@ def token_without_rights(api: Any, namespace: str, *verbs: str, kind: ObjectKind
         rights.create_namespaced_role_binding(
             namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": role}
         )
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}}
-    del request["spec"]
-    made = api.create_namespaced_service_account_token(name, namespace, {**request, "spec": {}})
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    made = api.create_namespaced_service_account_token(name, namespace, request)
     configuration = copy.copy(api.api_client.configuration)
     configuration.cert_file = configuration.key_file = None
     configuration.username = configuration.password = ""
