@@ -6,7 +6,9 @@ follows, so that a change by another hand can be told from a write of ours that 
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +16,7 @@ from typing import Any, Protocol
 import yaml
 
 from airflow_mlops.adapters.traffic.envoy_users import UserLog, access_log, user_filters
+from airflow_mlops.codec import canonical_json
 from airflow_mlops.rollout.routing import Mirror, Sticky
 
 __all__ = ["bootstrap", "clusters", "is_foreign", "routes", "start"]
@@ -59,8 +62,14 @@ class RouteLike(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=8)
+def _as_yaml(document: str) -> str:
+    # Every look at a route compares what Envoy reads with what it should read; writing YAML takes milliseconds.
+    return yaml.safe_dump(json.loads(document), sort_keys=True, allow_unicode=True, width=110)
+
+
 def _signed(document: Mapping[str, Any]) -> str:
-    body = yaml.safe_dump(document, sort_keys=True, allow_unicode=True, width=110)
+    body = _as_yaml(canonical_json(document))
     return f"{_HEADER}{hashlib.sha256(body.encode()).hexdigest()}\n{body}"
 
 
