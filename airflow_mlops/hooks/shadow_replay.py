@@ -12,7 +12,7 @@ from airflow_mlops.hooks.shadow import version_of
 
 if TYPE_CHECKING:
     from airflow_mlops.adapters.serving.open_inference import InferenceClient
-    from airflow_mlops.rollout.paired import PairCounts
+    from airflow_mlops.rollout.pair_counts import PairCounts
     from airflow_mlops.rollout.ports import ServerFleet
     from airflow_mlops.rollout.replay import LoggedRequest, ReplaySpec
     from airflow_mlops.rollout.shadow_spec import ShadowSpec

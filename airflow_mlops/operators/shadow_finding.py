@@ -15,7 +15,7 @@ from airflow_mlops.operators.record import record
 from airflow_mlops.verdict import CheckResult, Verdict
 
 if TYPE_CHECKING:
-    from airflow_mlops.rollout.paired import PairCounts
+    from airflow_mlops.rollout.pair_counts import PairCounts
     from airflow_mlops.rollout.ports import ServerFleet
     from airflow_mlops.rollout.shadow_spec import ShadowSpec
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from airflow_mlops.rollout.paired import PairCounts
+from airflow_mlops.rollout.pair_counts import PairCounts
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 
 __all__ = ["Answer", "AnswerLog", "Arm", "Pairing", "count_pair"]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.rollout.paired import PairCounts, checks_of, judge_discordant, judge_pairs
+from airflow_mlops.rollout.pair_counts import PairCounts
+from airflow_mlops.rollout.paired import checks_of, judge_discordant, judge_pairs
 from airflow_mlops.rollout.pairing import Answer, Pairing
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.verdict import CheckResult, Verdict

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from airflow_mlops.rollout.observation import ArmCounters, Counts, RouteView, began_again, since
-from airflow_mlops.rollout.paired import PairCounts, checks_of, judge_pairs
+from airflow_mlops.rollout.pair_counts import PairCounts
+from airflow_mlops.rollout.paired import checks_of, judge_pairs
 from airflow_mlops.rollout.routing import Mirror
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.stats.e_value import add, e_value, log_likelihood_ratios

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airflow_mlops.page import render_page
-from airflow_mlops.rollout.paired import PairCounts
+from airflow_mlops.rollout.pair_counts import PairCounts
 from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.verdict import CheckResult, Verdict
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.rollout.paired import PairCounts, judge_discordant, judge_pairs, judge_share
+from airflow_mlops.rollout.pair_counts import PairCounts
+from airflow_mlops.rollout.paired import judge_discordant, judge_pairs, judge_share
 from airflow_mlops.rollout.pairing import Answer, Arm, Pairing
 from airflow_mlops.rollout.replay import LoggedRequest, judge_replay, outcome, replay
 from airflow_mlops.rollout.shadow_spec import AnswerCheck, DecisionCheck, ShadowSpec, SlownessCheck

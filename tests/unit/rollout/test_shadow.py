@@ -13,7 +13,7 @@ from airflow_mlops.exceptions import LeaseHeldError, SpecificationError, StaleWr
 from airflow_mlops.rollout.by_hand import take_over
 from airflow_mlops.rollout.mirroring import Shadowing
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
-from airflow_mlops.rollout.paired import PairCounts
+from airflow_mlops.rollout.pair_counts import PairCounts
 from airflow_mlops.rollout.pairing import Answer, Arm, Pairing
 from airflow_mlops.rollout.routing import Mirror, Sticky
 from airflow_mlops.rollout.serving import ServerSpec, ServerStatus
