@@ -47,7 +47,11 @@ def start(
     state = begin(spec=spec, model_name=route, candidate=candidate, stable=stable, now=gateway.clock.now())
     state = replace(state, request=request)
     _require_possible(gateway.router, state)
-    gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
+    view = gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
+    if stable is not None and stable != candidate and not view.weights.get(stable):
+        # A switch from blue to green died before this. Its stable model serves first: should this rollout die too, the
+        # next one finds it in the route.
+        gateway.router.set_weights(route, {stable: 100}, fencing_token=lease.token, expected_generation=view.generation)
     gateway.store.save(route, state, token=lease.token, renew=True)
     return state
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from airflow_mlops.adapters.traffic.replica_counts import replica_counts
@@ -53,3 +55,23 @@ def test_one_whose_steps_can_be_made_begins_without_traffic():
     router, store = begin(10, 50)
     assert dict(router.observe("m").weights) == {"m-v1": 100}
     assert store.load("m").state.candidate == "m-v2"
+
+
+def test_a_switch_that_died_is_taken_back_before_another_rollout_begins():
+    clock = ManualClock()
+    router, store = MemoryRouter(), MemoryRolloutStore(clock)
+    gateway = Gateway(router=router, store=store, metrics=MemoryMetrics(), clock=clock)
+    router.ensure_targets("m", {"m-v1": 8080}, fencing_token=0)
+    router.set_weights("m", {"m-v1": 100}, fencing_token=0, expected_generation=None)
+    switch = RolloutSpec(strategy="blue_green", steps=(CanaryStep(weight_percent=0), CanaryStep(weight_percent=100)))
+    lease = store.acquire("m", "a", lease_seconds=60)
+    state = start(gateway, Ready(), lease, route="m", candidate="m-v2", spec=switch)
+    store.save("m", replace(state, step_index=1, sequence=1), token=lease.token, renew=True)
+    router.set_weights("m", {"m-v2": 100}, fencing_token=lease.token, expected_generation=None)
+    spec = RolloutSpec(steps=(CanaryStep(weight_percent=10),))
+    for holder, candidate in (("b", "m-v3"), ("c", "m-v4")):  # b dies before it moves any traffic
+        clock.advance(61)
+        lease = store.acquire("m", holder, lease_seconds=60)
+        state = start(gateway, Ready(), lease, route="m", candidate=candidate, spec=spec)
+        assert state.stable == "m-v1"
+        assert dict(router.observe("m").weights) == {"m-v1": 100}
