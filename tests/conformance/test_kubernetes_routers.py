@@ -228,6 +228,23 @@ def test_a_mirror_lies_beside_the_weights_and_ends_with_them(
     assert (view.mirror, "filters" in rules()[0]) == (None, False)
 
 
+def test_a_mirror_that_was_there_before_is_taken_over(
+    objects: KubernetesObjects, rules: Callable[..., list[dict[str, Any]]]
+) -> None:
+    fraction = {"numerator": 1, "denominator": 4}
+    own = {"backendRef": {"name": "m-v2", "port": 80}, "fraction": fraction}
+    theirs = {"backendRef": {"name": "audit", "port": 80}}
+    filters = [{"type": "RequestMirror", "requestMirror": one} for one in (theirs, own)]
+    refs = [backend("m-v1", 1), backend("m-v2", 0)]
+    objects.create(HTTP_ROUTES, http_route("m", {"backendRefs": refs, "filters": filters}))
+    view = GatewayApiRouter(objects).ensure_targets("m", {"m-v2": 80}, fencing_token=1)
+    assert (view.mirror, view.foreign_edits) == (Mirror(target="m-v2", percent=25), ())
+    assert rules()[0]["filters"] == filters
+    view = GatewayApiRouter(objects).set_weights("m", {"m-v2": 100}, fencing_token=1, expected_generation=1)
+    assert view.mirror is None
+    assert rules()[0]["filters"] == filters[:1]
+
+
 def test_annotations_that_somebody_spoilt_are_named(objects: KubernetesObjects, edit: Callable[..., None]) -> None:
     objects.create(HTTP_ROUTES, http_route("m"))
     router = GatewayApiRouter(objects)

@@ -1,81 +1,31 @@
 """What every router on a Kubernetes object shares: annotations that fence it, compare-and-set, foreign edits.
 
-The routed object holds, in annotations below ``mlops.airflow.apache.org/``, the highest fencing ``token`` that ever
-wrote, the ``generation`` (our count of changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the
-``mirror`` if there is one, and ``others``: weights of backends that are not ours but take requests of the same route.
-Weights that the object's own fields say, but these annotations do not, are an edit by another hand.
-
-A router says in two methods how weights look in its kind of object; see :class:`FencedRouter`.
+The annotations are those of :mod:`airflow_mlops.adapters.traffic.route_record`. A router says in two methods how
+weights look in its kind of object; see :class:`FencedRouter`.
 """
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
-from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations, pointer
-from airflow_mlops.codec import canonical_json, decode, encode
-from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError, StaleWriteError
+from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations
+from airflow_mlops.adapters.traffic.route_record import (
+    ANNOTATIONS,
+    Live,
+    Record,
+    annotate,
+    edits,
+    percentages,
+    read_record,
+)
+from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, StaleWriteError
 from airflow_mlops.rollout.observation import RouteView
 from airflow_mlops.rollout.routing import Mirror
 
 __all__ = ["ANNOTATIONS", "FencedRouter", "Live", "MirroringRouter", "Record", "percentages"]
-
-ANNOTATIONS = "mlops.airflow.apache.org"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Record:
-    """What the annotations of a routed object say; one that no rollout wrote yet has generation 0.
-
-    :param token: highest fencing token that ever wrote here
-    :param generation: grows by one with every change of ours
-    :param weights: target to percent, without zeros
-    :param targets: target to TCP port
-    :param mirror: where copies of the requests go
-    :param others: backends that are not ours to their weights, without zeros, as they were at the last write
-    """
-
-    token: int = 0
-    generation: int = 0
-    weights: Mapping[str, int] = field(default_factory=dict)
-    targets: Mapping[str, int] = field(default_factory=dict)
-    mirror: Mirror | None = None
-    others: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Live:
-    """What the fields of a routed object say.
-
-    :param weights: target to percent, without zeros; see :func:`percentages`
-    :param targets: the targets found; counts only for an object that no rollout wrote yet, which is taken over so
-    :param mirror: where the object says that copies go; only routers with the capability look
-    :param others: backends that are not ours, with any weights but zero; they stay as they are, and one that changes
-        between two writes is a foreign edit, since it changes every share
-    :param edits: what else somebody changed, one sentence each
-    """
-
-    weights: Mapping[str, int] = field(default_factory=dict)
-    targets: Mapping[str, int] = field(default_factory=dict)
-    mirror: Mirror | None = None
-    others: Mapping[str, int] = field(default_factory=dict)
-    edits: tuple[str, ...] = ()
-
-
-def percentages(weights: Mapping[str, int]) -> dict[str, int]:
-    """Return any weights as percentages that sum to 100, without zeros; empty where nothing has weight."""
-    total = sum(weights.values())
-    shares = {name: weight * 100 / total for name, weight in weights.items() if weight > 0}
-    floors = {name: int(share) for name, share in shares.items()}
-    # The largest remainders take what rounding down left over.
-    ranked = sorted(shares, key=lambda name: (floors[name] - shares[name], name))
-    for name in ranked[: 100 - sum(floors.values())] if shares else ():
-        floors[name] += 1
-    return {name: share for name, share in floors.items() if share > 0}
 
 
 class FencedRouter(ABC):
@@ -195,7 +145,7 @@ class FencedRouter(ABC):
         def decide(document: Json) -> Operations:
             record = self.record(document)
             live = self.live(route, document, record)
-            before = record if record.generation else replace(record, weights=live.weights, targets=live.targets)
+            before = _taken_over(record, live)
             weight = max(before.weights.get(name, 0), live.weights.get(name, 0))
             if weight:
                 raise PermanentAdapterError(f"route {route!r}: {name!r} still gets {weight} % of the requests")
@@ -217,28 +167,7 @@ class FencedRouter(ABC):
 
         :raises ContractError: when they are not ours to read
         """
-        annotations = document["metadata"].get("annotations") or {}
-        said = {
-            name: annotations[f"{ANNOTATIONS}/{name}"]
-            for name in ("token", "generation", "weights", "targets", "mirror", "others")
-            if f"{ANNOTATIONS}/{name}" in annotations
-        }
-        if not said:
-            return Record()
-        try:
-            return Record(
-                token=int(said["token"]),
-                generation=int(said["generation"]),
-                weights=_numbers(said["weights"]),
-                targets=_numbers(said["targets"]),
-                mirror=decode(Mirror, json.loads(said["mirror"])) if "mirror" in said else None,
-                others=_numbers(said.get("others", "{}")),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            where = f"{self.kind.kind} {self._objects.namespace}/{document['metadata']['name']}"
-            raise ContractError(
-                f"{where}: the annotations {ANNOTATIONS}/… were changed by another hand: {said}"
-            ) from error
+        return read_record(document, f"{self.kind.kind} {self._objects.namespace}/{document['metadata']['name']}")
 
     def _change(self, route: str, decide: Any) -> RouteView:
         document = self._objects.change(self.kind, self.object_name(route), decide)
@@ -246,7 +175,7 @@ class FencedRouter(ABC):
         return self._view(route, document)
 
     def _writable(self, route: str, document: Json, token: int, *, overwrite: bool = False) -> Record:
-        """Return the record to start from; that of an object which no rollout wrote yet is what its fields say."""
+        """Return the record to start from, unless this writer may not write."""
         record = self.record(document)
         if token < record.token:
             raise StaleWriteError(
@@ -254,10 +183,10 @@ class FencedRouter(ABC):
                 "nothing was written"
             )
         live = self.live(route, document, record)
-        edits = () if overwrite else self._edits(record, live)
-        if edits:
-            raise StaleWriteError(f"route {route!r}: somebody else changed it: {'; '.join(edits)}; nothing was written")
-        return record if record.generation else replace(record, weights=live.weights, targets=live.targets)
+        found = () if overwrite else self._edits(record, live)
+        if found:
+            raise StaleWriteError(f"route {route!r}: somebody else changed it: {'; '.join(found)}; nothing was written")
+        return _taken_over(record, live)
 
     def _patch(self, route: str, document: Json, before: Record, after: Record) -> Operations:
         own = self.operations(route, document, before, after)
@@ -268,41 +197,10 @@ class FencedRouter(ABC):
         after = replace(after, generation=before.generation + 1 if changed else before.generation, others=others)
         if after == self.record(document):
             return ()
-        said = {
-            f"{ANNOTATIONS}/token": str(after.token),
-            f"{ANNOTATIONS}/generation": str(after.generation),
-            f"{ANNOTATIONS}/weights": canonical_json(dict(after.weights)),
-            f"{ANNOTATIONS}/targets": canonical_json(dict(after.targets)),
-        }
-        if after.mirror is not None:
-            said[f"{ANNOTATIONS}/mirror"] = canonical_json(encode(after.mirror))
-        if after.others or before.others:
-            said[f"{ANNOTATIONS}/others"] = canonical_json(dict(after.others))
-        annotate: list[dict[str, Any]]
-        if document["metadata"].get("annotations"):
-            annotate = [
-                {"op": "add", "path": pointer("metadata", "annotations", name), "value": value}
-                for name, value in said.items()
-            ]
-        else:
-            annotate = [{"op": "add", "path": "/metadata/annotations", "value": said}]
-        if after.mirror is None and before.mirror is not None:
-            annotate.append({"op": "remove", "path": pointer("metadata", "annotations", f"{ANNOTATIONS}/mirror")})
-        return [*own, *annotate]
+        return [*own, *annotate(document, before, after)]
 
     def _edits(self, record: Record, live: Live) -> tuple[str, ...]:
-        if not record.generation:
-            return ()
-        edits = list(live.edits)
-        if dict(live.weights) != dict(record.weights):
-            edits.append(f"{self.kind.kind} says {_shares(live.weights)}, but {_shares(record.weights)} was written")
-        for name in sorted(set(live.others) | set(record.others)):
-            now, then = live.others.get(name, 0), record.others.get(name, 0)
-            if now != then:
-                edits.append(f"backend {name!r}, which is not ours, went from weight {then} to {now}")
-        if "mirror" in self.capabilities and live.mirror != record.mirror:
-            edits.append(f"{self.kind.kind} copies requests to {_copies(live)}, but {_copies(record)} was written")
-        return tuple(edits)
+        return edits(self.kind.kind, record, live, mirrors="mirror" in self.capabilities)
 
     def _view(self, route: str, document: Json) -> RouteView:
         record = self.record(document)
@@ -363,13 +261,8 @@ class MirroringRouter(FencedRouter):
         return view
 
 
-def _numbers(text: str) -> dict[str, int]:
-    return {str(name): int(number) for name, number in json.loads(text).items()}
-
-
-def _copies(said: Live | Record) -> str:
-    return "nobody" if said.mirror is None else f"{said.mirror.target} ({said.mirror.percent} %)"
-
-
-def _shares(weights: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {weight} %" for name, weight in sorted(weights.items())) or "no traffic"
+def _taken_over(record: Record, live: Live) -> Record:
+    """Return the record to start from; that of an object which no rollout wrote yet is what its fields say."""
+    if record.generation:
+        return record
+    return replace(record, weights=live.weights, targets=live.targets, mirror=live.mirror)
