@@ -14,10 +14,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError, StaleWriteError
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.metric import proven_by
-from airflow_mlops.rollout.observation import ArmCounters, RouteView, Tally
+from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteView, Tally
 from airflow_mlops.rollout.spec import (
     CanaryStep,
     ErrorRateCheck,
@@ -26,7 +27,7 @@ from airflow_mlops.rollout.spec import (
     PredictionCheck,
     RolloutSpec,
 )
-from airflow_mlops.rollout.state import RolloutState, approve, begin, intended_weights
+from airflow_mlops.rollout.state import RolloutState, approve, awaits_approval, begin, intended_weights
 from airflow_mlops.rollout.step import step
 from airflow_mlops.rollout.watchdog import return_expired
 from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics, MemoryRolloutStore, MemoryRouter
@@ -302,3 +303,37 @@ def assert_ends_well(world: World) -> None:
         world.router.set_weights("m", intended_weights(state), fencing_token=lease.token, expected_generation=None)
     assert len(world.router.observe("m").weights) == 1
     assert step(state, world.gateway.observe(state), world.clock.now())[1].action in ("finish", "promote")
+
+
+@st.composite
+def readings(draw: st.DrawFn) -> dict[str, ArmCounters]:
+    """Counters of any kind: falling, missing, contradicting each other."""
+    found = {}
+    for name in draw(st.sampled_from([(STABLE, CANDIDATE), (STABLE, CANDIDATE), (STABLE,), (CANDIDATE,), ()])):
+        requests, errors, slow = (draw(st.integers(0, 3000)), draw(st.integers(0, 90)), draw(st.integers(0, 90)))
+        names = draw(st.sets(st.sampled_from(["labels", "users", "predictions_above_0.5"])))
+        tallies = {key: Tally(draw(st.integers(0, 2000)), draw(st.integers(0, 300))) for key in names}
+        life = draw(st.sampled_from(["", "", "a", "b"]))
+        found[name] = ArmCounters(
+            requests=requests, errors=errors, timed=requests, slow=slow, life=life, tallies=tallies
+        )
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(SPECS)), st.lists(st.tuples(readings(), st.integers(0, 20), st.booleans()), max_size=25))
+def test_any_readings_leave_a_state_that_survives_storing(
+    name: str, script: list[tuple[dict[str, ArmCounters], int, bool]]
+) -> None:
+    state, now = begin(spec=SPECS[name], model_name="m", candidate=CANDIDATE, stable=STABLE, now=0.0), 0.0
+    for counters, seconds, approved in script:
+        now += seconds
+        if approved and awaits_approval(state):
+            state = approve(state, by="ada", now=now)
+        before = state
+        route = RouteView(route="m", weights=intended_weights(state))
+        state, plan = step(state, Observation(route=route, counters=counters), now)
+        assert plan.weights == intended_weights(state)
+        assert sum(plan.weights.values()) == 100
+        assert decode(RolloutState, encode(state)) == state
+        assert state == before or state.sequence > before.sequence
