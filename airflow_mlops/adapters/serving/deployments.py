@@ -56,8 +56,8 @@ class DeploymentFleet:
         A server none of whose pods is available is made anew when the fleet's settings have changed, so that a wrong
         image is mended by another try.
 
-        :raises PermanentAdapterError: if a server of this name runs already with another spec or other settings, or
-            the name belongs to a Deployment or Service that somebody else made
+        :raises PermanentAdapterError: if a server of this name runs already with another spec or other settings, if a
+            route has taken its pods, or if the name belongs to a Deployment or Service that somebody else made
         :raises SpecificationError: if the cluster cannot run such a server
         """
         wanted = deployment(spec, self._settings)
@@ -70,6 +70,11 @@ class DeploymentFleet:
         if current != spec:
             raise PermanentAdapterError(
                 f"server {spec.name!r} runs already with {_difference(encode(current), encode(spec))}; stop it first"
+            )
+        if (route := found["metadata"]["annotations"].get(ROUTE_ANNOTATION)) and not found["spec"].get("replicas"):
+            raise PermanentAdapterError(
+                f"server {spec.name!r} has no pods: it is a target of route {route!r}, which gives it no traffic; stop "
+                "it first, then it can be started and checked anew"
             )
         self._objects.change(_DEPLOYMENT, spec.name, lambda document: _agree(document, wanted))
         self._ensure_service(spec, found)

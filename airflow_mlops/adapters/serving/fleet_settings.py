@@ -86,9 +86,7 @@ class FleetSettings:
         if not _DNS.fullmatch(self.namespace):
             raise SpecificationError("serving.namespace", self.namespace, "the name of a namespace")
         if not self.image:
-            raise SpecificationError(
-                "serving.image", self.image, "an image from docker/server, with tag or digest"
-            )
+            raise SpecificationError("serving.image", self.image, "an image from docker/server, with tag or digest")
         if not 1024 <= self.port <= 65535:
             raise SpecificationError("serving.port", self.port, "a TCP port from 1024 to 65535, as nobody is root")
         if not 0 <= self.batch_window_ms <= 1000:

@@ -147,8 +147,7 @@ def test_airflow_starts_checks_and_stops_a_server(gateway, fleet, model, run_dag
     assert list(fleet().list()) == []
 
 
-@pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
-def test_a_server_that_does_not_get_ready_fails_with_its_pods_trouble(deferrable, gateway, fleet, model, run_dag):
+def test_a_server_that_does_not_get_ready_fails_with_its_pods_trouble(gateway, fleet, model, run_dag):
     from airflow.sdk import DAG
 
     from airflow_mlops.operators.serving import StartModelServerOperator
@@ -162,7 +161,6 @@ def test_a_server_that_does_not_get_ready_fails_with_its_pods_trouble(deferrable
             version="3",
             model=model,
             ready_timeout_seconds=8,
-            deferrable=deferrable,
             on_failure_callback=lambda context: messages.append(str(context["exception"])),
         )
     assert run_dag(dag).states == {"start": "failed"}

@@ -242,6 +242,9 @@ def test_a_rollout_whose_lease_ends_goes_back_with_capacity_first(pretended: Pre
     assert said.startswith(f"all traffic of {route} went back to {old}")
     assert pretended.counts(old, new) == [10, 0]
     assert router.observe(route).foreign_edits == ()
+    # Its pods are gone, so nobody could check it; another try begins with a server that is started anew.
+    with pytest.raises(PermanentAdapterError, match=r"has no pods: it is a target of route .* stop it first"):
+        servers.ensure(server_spec("2", route))
 
 
 def test_the_rights_that_the_documents_name_are_enough(pretended: PretendedPods, route: str) -> None:
@@ -295,10 +298,10 @@ def test_shares_follow_the_weights_under_traffic_and_no_request_fails(cluster, f
             assert router.verify("flights") == "ok"
             moved = time.time() - began
             time.sleep(1.5)  # until every node has heard
-            seen = clients.watch(4.0)
+            seen = clients.watch(3.0)
             total = sum(seen.values())
-            print(f"{share} %: {dict(seen)} in 4 s; the move took {moved:.1f} s; failures {len(clients.failures)}")
-            assert total > 150
+            print(f"{share} %: {dict(seen)} in 3 s; the move took {moved:.1f} s; failures {len(clients.failures)}")
+            assert total > 100
             # Each connection goes to any pod with equal chance: four standard errors of a binomial share.
             expected = share / 100
             tolerance = 4 * (expected * (1 - expected) / total) ** 0.5
