@@ -6,8 +6,9 @@ The controllers of these kinds do not run in the test cluster; a test writes the
 from __future__ import annotations
 
 import copy
+import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -116,28 +117,40 @@ def without_ours(document: Json, ours: Patch) -> Json:
     return rest
 
 
-def token_without_rights(api: Any, namespace: str, *verbs: str, kind: ObjectKind) -> Any:
-    """Return a client that may do only these things with a kind."""
+def limited(api: Any, namespace: str, *rules: tuple[str, str, Sequence[str]]) -> Any:
+    """Return a client that may do only this in a namespace.
+
+    :param rules: API group, resource and verbs
+    """
     from kubernetes import client
 
     name = f"limited-{uuid.uuid4().hex[:8]}"
     rights = client.RbacAuthorizationV1Api(api.api_client)
     api.create_namespaced_service_account(namespace, {"metadata": {"name": name}})
-    if verbs:
-        rules = [{"apiGroups": [kind.group], "resources": [kind.plural], "verbs": list(verbs)}]
-        rights.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": rules})
-        subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-        rights.create_namespaced_role_binding(
-            namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": role}
-        )
+    said = [{"apiGroups": [group], "resources": [resource], "verbs": list(verbs)} for group, resource, verbs in rules]
+    rights.create_namespaced_role(namespace, {"metadata": {"name": name}, "rules": said})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    rights.create_namespaced_role_binding(
+        namespace, {"metadata": {"name": name}, "subjects": [subject], "roleRef": role}
+    )
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
     made = api.create_namespaced_service_account_token(name, namespace, request)
     configuration = copy.copy(api.api_client.configuration)
     configuration.cert_file = configuration.key_file = None
     configuration.username = configuration.password = ""
     configuration.api_key = {"authorization": f"Bearer {made.status.token}"}
-    return client.ApiClient(configuration)
+    made_for = client.ApiClient(configuration)
+    deadline = time.monotonic() + 30
+    for group, resource, verbs in rules:
+        plural, _, subresource = resource.partition("/")
+        asked = {"namespace": namespace, "group": group, "resource": plural, "verb": verbs[-1]}
+        review = {"spec": {"resourceAttributes": asked | ({"subresource": subresource} if subresource else {})}}
+        # The API server hears of new rights a moment later.
+        while not client.AuthorizationV1Api(made_for).create_self_subject_access_review(review).status.allowed:
+            assert time.monotonic() < deadline, f"{name} never gets its rights"
+            time.sleep(0.05)
+    return made_for
 
 
 class FencedBehaviours(RouterConformance):
@@ -211,10 +224,10 @@ class FencedBehaviours(RouterConformance):
         self, router: Router, route: str, api: Any, objects: Objects, both: Mapping[str, int]
     ) -> None:
         for verbs, refused in (((), "get"), (("get",), "patch")):
-            client = token_without_rights(api, objects.namespace, *verbs, kind=objects.kind)
-            limited = type(router)(KubernetesObjects(client, objects.namespace))
+            client = limited(api, objects.namespace, (objects.kind.group, objects.kind.plural, verbs or ("list",)))
+            poor = type(router)(KubernetesObjects(client, objects.namespace))
             with pytest.raises(PermanentAdapterError, match=rf"403 Forbidden.* cannot {refused} resource"):
-                limited.ensure_targets(route, both, fencing_token=1)
+                poor.ensure_targets(route, both, fencing_token=1)
             client.close()
         assert router.observe(route).generation == 0
 

@@ -13,7 +13,7 @@ from airflow_mlops.exceptions import PermanentAdapterError, StaleWriteError, Tra
 from airflow_mlops.rollout.observation import RouteView
 from tests.system.kubernetes.argo import new_template, reconciled
 from tests.system.kubernetes.definitions import ensure_defined
-from tests.system.kubernetes.routed import Json, Objects, Patch, ServesFromTheStart, token_without_rights
+from tests.system.kubernetes.routed import Json, Objects, Patch, ServesFromTheStart, limited
 
 pytestmark = pytest.mark.system
 
@@ -267,10 +267,10 @@ def test_steps_by_which_argo_goes_on_without_being_told_are_refused(
 def test_without_the_right_to_write_the_status_argo_is_not_told(api: Any, objects: Objects) -> None:
     begin(objects)
     view = ArgoRolloutsRouter(objects.by_way).ensure_targets("m", {"m-bbb": 80}, fencing_token=1)
-    client = token_without_rights(api, objects.namespace, "get", "patch", kind=objects.kind)
-    limited = ArgoRolloutsRouter(KubernetesObjects(client, objects.namespace))
+    client = limited(api, objects.namespace, ("argoproj.io", "rollouts", ("get", "patch")))
+    poor = ArgoRolloutsRouter(KubernetesObjects(client, objects.namespace))
     with pytest.raises(PermanentAdapterError, match=r"403 Forbidden.*rollouts/status"):
-        limited.set_weights("m", {"m-aaa": 90, "m-bbb": 10}, fencing_token=1, expected_generation=view.generation)
+        poor.set_weights("m", {"m-aaa": 90, "m-bbb": 10}, fencing_token=1, expected_generation=view.generation)
     client.close()
     assert objects.get("m")["status"]["currentStepIndex"] == 0
 

@@ -46,6 +46,7 @@ class World:
     """A namespace of a cluster with one route, ``m``.
 
     :param server: ``kubernetes.client.ApiClient``, or one in memory
+    :param rights: client of the process that moves the traffic; None for ``server``
     :param act: what the kind's controller does when it comes to it
     """
 
@@ -56,13 +57,14 @@ class World:
     make: Callable[[Objects], None]
     act: Callable[[Objects], None]
     namespace: str = "models"
+    rights: Any = None
     clock: ManualClock = field(default_factory=ManualClock)
     metrics: MemoryMetrics = field(default_factory=MemoryMetrics)
 
     def __post_init__(self) -> None:
         kind = KINDS[self.kind]
         self.objects = Objects(self.server, self.namespace, kind.router_class().kind)
-        everything = KubernetesObjects(self.server, self.namespace)
+        everything = KubernetesObjects(self.rights or self.server, self.namespace)
         self.router: Any = kind.cluster_router(everything, {})
         self.make(self.objects)
         self.act(self.objects)
