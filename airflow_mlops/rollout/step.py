@@ -14,10 +14,11 @@ from airflow_mlops.rollout.group import close_step
 from airflow_mlops.rollout.harm import judge_harm
 from airflow_mlops.rollout.observation import Counts, Observation
 from airflow_mlops.rollout.plan import Plan
+from airflow_mlops.rollout.progress import progress, proofs_of, waiting
 from airflow_mlops.rollout.proof import expect_proof, judge_proof, proof_is_due
 from airflow_mlops.rollout.share import judge_share
 from airflow_mlops.rollout.state import RolloutState, intended_weights, record
-from airflow_mlops.verdict import CheckResult, Verdict
+from airflow_mlops.verdict import Verdict
 
 __all__ = ["abort", "step"]
 
@@ -113,7 +114,7 @@ def _judge(state: RolloutState, observation: Observation, now: float) -> tuple[R
     state, canary, baseline = count(state, observation, now)
     harm, share = judge_harm(state), judge_share(state, state.rules)
     # What was proven stays as it was shown to whoever approves.
-    proof = _proofs(state) if state.proven else expect_proof(state, state.rules)
+    proof = proofs_of(state) if state.proven else expect_proof(state, state.rules)
     state = replace(state, checks=(*harm, share, *proof))
     for check in harm:
         if check.verdict is Verdict.FAIL:
@@ -128,10 +129,6 @@ def _judge(state: RolloutState, observation: Observation, now: float) -> tuple[R
     return _prove(replace(state, unknown_since=None), now)
 
 
-def _proofs(state: RolloutState) -> list[CheckResult]:
-    return [check for check in state.checks if check.name.endswith(".proof")]
-
-
 def _prove(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
     """Go on when enough is shown, and approved where that is asked for; give up when it took too long, else hold."""
     rules = state.rules
@@ -141,7 +138,7 @@ def _prove(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
     exhausted = _is_exhausted(state)
     seen = elapsed >= rules.min_seconds and is_complete(state.spec, state.points)
     if state.proven:
-        reason = _waiting(state)
+        reason = waiting(state)
     elif seen and (exhausted or proof_is_due(state, rules)):
         proof = judge_proof(state, rules)
         others = [check for check in state.checks if not check.name.endswith(".proof")]
@@ -153,7 +150,7 @@ def _prove(state: RolloutState, now: float) -> tuple[RolloutState, Plan]:
         state = replace(state, proof_looks=state.proof_looks + 1)
         reason = "; ".join(missing)
     else:
-        reason = _progress(state, elapsed)
+        reason = progress(state, elapsed)
     if exhausted or _is_late(state, now):
         return _give_up(state, now)
     return state, _hold(state, Verdict.INCONCLUSIVE, reason)
@@ -164,31 +161,7 @@ def _ask(state: RolloutState, now: float, shown: str) -> tuple[RolloutState, Pla
     state = replace(state, proven=shown)
     reason = f"proven at {state.rules.weight_percent} %, waits for approval: {shown}"
     state = record(state, now=now, verdict=Verdict.PASS, reason=reason)
-    return state, _hold(state, Verdict.INCONCLUSIVE, _waiting(state))
-
-
-def _waiting(state: RolloutState) -> str:
-    return f"waits for approval at {state.rules.weight_percent} %; proven: {state.proven}"
-
-
-def _progress(state: RolloutState, elapsed: float) -> str:
-    missing: dict[str, list[int | None]] = {}
-    for check in _proofs(state):
-        missing.setdefault(check.details["unit"], []).append(check.details["requests_missing"])
-    stuck = [unit for unit, counts in missing.items() if None in counts]
-    most = {unit: max(count or 0 for count in counts) for unit, counts in missing.items()}
-    more = [f"{count} more {unit}" for unit, count in most.items() if count] or ["0 more requests"]
-    ahead = (
-        f"more {' and '.join(stuck)} at these rates would not prove anything"
-        if stuck
-        else f"about {' and '.join(more)} at {arms(state)[0]} would decide"
-    )
-    windows = {state.candidate: state.canary, state.stable: state.baseline}
-    seen = " and ".join(
-        f"{windows[name].requests}{'' if position else ' requests'} at {name}"
-        for position, name in enumerate(arms(state))
-    )
-    return f"{elapsed:.0f} of {state.rules.min_seconds:g} s, {seen} of {state.rules.min_requests}; {ahead}"
+    return state, _hold(state, Verdict.INCONCLUSIVE, waiting(state))
 
 
 def _is_exhausted(state: RolloutState) -> bool:

@@ -197,7 +197,7 @@ def _cited(
         sizes = [check.sample_size or 0 for check in state.checks if check.name.endswith(".proof")]
         if min(sizes, default=0) < floor:
             yield entry.at, f"{state.candidate} went forward on {min(sizes, default=0)} requests of {floor}"
-    if trace.answers:
+    if trace.answers and state.spec.steps[before.step_index].weight_percent:
         since = min(e.at for e in state.history if e.step_index == before.step_index)
         until = entry.at + bounds.propagation_seconds
         asked = sum(a.target == state.candidate and since <= a.at <= until for a in trace.answers)
