@@ -52,6 +52,7 @@ class ModelGatewayHook(BaseHook):
         self.gateway_conn_id = gateway_conn_id
         self._connection: Connection | None = None
         self._others: dict[str, Connection] = {}
+        self._api_client: Any = None
 
     @classmethod
     async def aopen(cls, gateway_conn_id: str) -> Self:
@@ -174,7 +175,11 @@ class ModelGatewayHook(BaseHook):
 
         given = self._read().extra_dejson.get("metrics") or self.kind.metrics
         return open_metrics(
-            given, envoy=self._envoy_statistics, read=self._other, where=f"{self._where}, extra.metrics"
+            given,
+            envoy=self._envoy_statistics,
+            read=self._other,
+            where=f"{self._where}, extra.metrics",
+            series=self.kind.series,
         )
 
     def _envoy_statistics(self) -> TrafficMetrics:
@@ -208,6 +213,9 @@ class ModelGatewayHook(BaseHook):
         return Gateway(router=self.router(), store=self.store(), metrics=self.metrics(), clock=SystemClock())
 
     def _client(self) -> Any:
+        """Return the one client of all ports."""
+        if self._api_client is not None:
+            return self._api_client
         from airflow_mlops.hooks.cluster import ClusterAccess
 
         access = ClusterAccess(
@@ -219,7 +227,8 @@ class ModelGatewayHook(BaseHook):
         hook = access.hook()
         if access.conn_id in self._others:
             hook.get_connection = self._other  # it was read before, where nothing may block
-        return hook.api_client
+        self._api_client = hook.api_client
+        return self._api_client
 
     def _in_cluster(self) -> bool | None:
         value = self._read().extra_dejson.get("in_cluster")
@@ -258,7 +267,7 @@ class ModelGatewayHook(BaseHook):
 
         kind = self.kind
         self.router()  # refuses options that it does not know
-        objects = self._objects(timeout_seconds=0.6)  # the client tries four times to connect
+        objects = self._objects(timeout_seconds=0.7)  # twice for a connection, then for two answers
         routes = kind.router_class().kind
         objects.get(routes, "any")  # whether it exists or not, it may be read; listing is no right that routers need
         rollouts = len(objects.list(LEASES, {KIND_LABEL: kind.name}))

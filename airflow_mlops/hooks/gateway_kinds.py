@@ -33,6 +33,7 @@ class Kind:
     :param in_cluster: whether routes are Kubernetes objects; their rollouts are then kept in Leases
     :param deployments: whether model servers are Deployments that we make; otherwise others run them
     :param metrics: the source of measurements, unless the connection names one
+    :param series: what Prometheus' series are called, unless the connection says
     """
 
     name: str
@@ -42,6 +43,7 @@ class Kind:
     in_cluster: bool = True
     deployments: bool = True
     metrics: str = "prometheus"
+    series: str = "model_server"
 
     def router_class(self) -> Any:
         """Return the class of the router."""
@@ -74,6 +76,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 in_cluster=False,
                 deployments=False,
                 metrics="envoy",
+                series="envoy",
             ),
             Kind(
                 name="gateway_api",
@@ -108,6 +111,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     "the route; {target} is the default",
                     "subset": "subset of a target's destination, usually {target}, where targets share one host",
                 },
+                series="istio",
             ),
             Kind(
                 name="kserve",

@@ -98,7 +98,12 @@ def connections_of(given: Any) -> list[str]:
 
 
 def open_metrics(
-    given: Any, *, envoy: Callable[[], TrafficMetrics], read: Callable[[str], Connection], where: str
+    given: Any,
+    *,
+    envoy: Callable[[], TrafficMetrics],
+    read: Callable[[str], Connection],
+    where: str,
+    series: str = "envoy",
 ) -> TrafficMetrics:
     """Open what counts; nothing is asked yet.
 
@@ -107,6 +112,7 @@ def open_metrics(
     :param envoy: opens Envoy's own statistics
     :param read: reads an Airflow connection
     :param where: what leads the field of an error
+    :param series: what Prometheus' series are called where the source does not say
     :raises SpecificationError: naming the field that is wrong
     """
     given = _parsed(given) if isinstance(given, str) else given
@@ -121,7 +127,7 @@ def open_metrics(
         decode(_Envoy, document, where=where)
         requests = envoy()
     else:
-        requests = _prometheus(document, read, where)
+        requests = _prometheus({"series": series, **document}, read, where)
     if not isinstance(tallies, Sequence) or isinstance(tallies, str):
         raise SpecificationError(f"{where}.tallies", tallies, "a list of sources")
     if not tallies:
@@ -146,7 +152,7 @@ def _parsed(text: str) -> Any:
 def _prometheus(document: dict[str, Any], read: Callable[[str], Connection], where: str) -> TrafficMetrics:
     from airflow_mlops.adapters.metrics.prometheus import PrometheusMetrics
 
-    series = document.pop("series", "envoy")
+    series = document.pop("series")
     wanted = decode(_Prometheus, document, where=where)
     template = _template(series, f"{where}.series")
     return PrometheusMetrics(

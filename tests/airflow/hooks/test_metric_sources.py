@@ -102,6 +102,20 @@ def test_prometheus_by_its_name_alone_and_series_of_ones_own(
     assert "http_requests_total" in asked.body
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [("envoy", "envoy_cluster"), ("istio", "istio_requests"), ("replica_ratio", "mlops_model_request")],
+)
+def test_what_series_are_called_goes_by_the_kind_of_gateway(
+    connection: Define, asked: Asked, tmp_path: Path, kind: str, metric: str
+) -> None:
+    connection("prometheus_default", conn_type="http", host="127.0.0.1", port=asked.server_address[1])
+    extra = {"kind": kind, "namespace": "ml", "directory": str(tmp_path), "metrics": "prometheus"}
+    connection("model_gateway_default", conn_type="model_gateway", host="127.0.0.1", extra=extra)
+    assert ModelGatewayHook().metrics().read(["m-v1"], slow_ms=None) == {}
+    assert metric in asked.body
+
+
 def test_a_trigger_reads_all_connections_before_it_looks(
     gateway: Callable[[Any], ModelGatewayHook],
     connection: Define,
