@@ -40,7 +40,9 @@ def render_html(state: RolloutState, *, evidence_uri: str) -> str:
 def _steps(state: RolloutState) -> list[dict[str, str]]:
     """Return the steps in words, and where the rollout is among them."""
     now = len(state.spec.steps) if state.phase == "promoted" else state.step_index
-    waits = f"waits for approval; proven: {state.proven}" if awaits_approval(state) else "now"
+    waits = "waits for approval" if awaits_approval(state) else "now"
+    if state.stable in (None, state.candidate):
+        return []  # there was nothing to roll out
     return [
         {
             "text": describe_step(state.spec, step),

@@ -45,6 +45,14 @@ def test_a_rollout_under_way_and_a_first_release_have_a_page_too() -> None:
     )
 
 
+def test_only_a_rollout_with_steps_has_some() -> None:
+    under_way = begin(spec=SPEC, model_name="m", candidate="m-v2", stable="m-v1", now=0.0)
+    assert "<b>— now</b>" in render_html(under_way, evidence_uri="")
+    assert "<b>— waits for approval</b>" in render_html(replace(under_way, proven="shown"), evidence_uri="")
+    first = begin(spec=SPEC, model_name="m", candidate="m-v2", stable=None, now=0.0)
+    assert "<h2>Steps</h2>" not in render_html(first, evidence_uri="")
+
+
 def test_names_are_escaped() -> None:
     state = begin(spec=SPEC, model_name="m", candidate="m-v2", stable=None, now=0.0)
     assert "<b>m" not in render_html(replace(state, model_name="<b>m"), evidence_uri="")
