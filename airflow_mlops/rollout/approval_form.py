@@ -16,8 +16,8 @@ _CONDITIONS = (
     "until {until}."
 )
 _SAME_FORM = (
-    "The steps at {steps} ask with this same form, and Airflow keeps the text of its first question, that at {first}: "
-    "for a later one read the page."
+    "Airflow keeps the text of a task's first question, for the next step that asks and after a retry: for those read "
+    "the page."
 )
 _ORDER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdict.PASS)
 
@@ -46,10 +46,9 @@ def approval_form(state: RolloutState, *, report_address: str, now: float) -> st
         _CONDITIONS.format(
             at=_moment(now), address=report_address, until=_moment(begun + state.spec.timeout_of(state.rules))
         ),
+        "",
+        _SAME_FORM,
     ]
-    asking = [f"{one.weight_percent} %" for one in state.spec.steps if one.approval]
-    if len(asking) > 1:
-        lines += ["", _SAME_FORM.format(steps=" and ".join(asking), first=asking[0])]
     return "\n".join(lines)
 
 

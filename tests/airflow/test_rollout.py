@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -28,7 +29,9 @@ from airflow_mlops.triggers.rollout import RolloutTrigger
 
 pytestmark = pytest.mark.stack
 
-LISTEN, ADMIN, STABLE, CANDIDATE = 22040, 22041, 22042, 22043
+# Other files use this world, too, in other processes at the same time.
+_FIRST = 22040 + 4 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+LISTEN, ADMIN, STABLE, CANDIDATE = range(_FIRST, _FIRST + 4)
 SPEC: dict[str, Any] = {
     "steps": [
         {"weight_percent": 20, "min_seconds": 1, "min_requests": 40},
