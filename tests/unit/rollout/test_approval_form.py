@@ -32,11 +32,15 @@ def test_the_evidence_is_a_table_with_the_worst_first() -> None:
         r"| share | **inconclusive** |  |  | 3 | odd \| shares |",
         "| error_rate.proof | pass | 0.0010 | -0.0100 to 0.0120 |  | increase +0.1 % |",
         "",
-        "So it was at 2027-01-15 08:01:00 UTC. [The rollout's page](/mlops/reports/x) shows all decisions. The traffic "
-        "is judged while this question is open, and goes back as soon as harm is proven. A rejection gives all traffic "
-        "back, for good; so does no answer until 2027-01-15 09:00:00 UTC.",
+        (
+            "So it was at 2027-01-15 08:01:00 UTC. [The rollout's page](/mlops/reports/x) shows all decisions. The traffic "
+            "is judged while this question is open, and goes back as soon as harm is proven. A rejection gives all traffic "
+            "back, for good; so does no answer until 2027-01-15 09:00:00 UTC."
+        ),
         "",
-        "Airflow keeps the text of a task's first question, for the next step that asks and after a retry: for those "
-        "read the page.",
+        (
+            "Airflow keeps the text of a task's first question, for the next step that asks and after a retry: for those "
+            "read the page."
+        ),
     ]
     assert approval_subject(state) == "May m-v2 take more of m's traffic from m-v1?"
