@@ -34,6 +34,7 @@ class _Prometheus:
     source: str
     conn_id: str = _DEFAULT_PROMETHEUS
     labels: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, str] = field(default_factory=dict)
     scrape_seconds: float = 15.0
     missed_scrapes: int = 3
     span_seconds: float = 3600.0
@@ -157,7 +158,7 @@ def _prometheus(document: dict[str, Any], read: Callable[[str], Connection], whe
     template = _template(series, f"{where}.series")
     return PrometheusMetrics(
         _access(wanted.conn_id, read),
-        replace(template, labels={**template.labels, **wanted.labels}),
+        replace(template, labels={**template.labels, **wanted.labels}, target=wanted.target or template.target),
         scrape_seconds=wanted.scrape_seconds,
         missed_scrapes=wanted.missed_scrapes,
         span_seconds=wanted.span_seconds,

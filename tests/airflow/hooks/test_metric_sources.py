@@ -76,7 +76,10 @@ def test_prometheus_is_asked_by_its_connection(
     connection(
         "watch", conn_type="http", host="http://127.0.0.1/prom", port=asked.server_address[1], extra={"token": "s3cret"}
     )
-    given = {"source": "prometheus", "conn_id": "watch", "series": "istio", "labels": {"namespace": "ml"}}
+    given = {
+        **{"source": "prometheus", "conn_id": "watch", "series": "istio", "labels": {"namespace": "ml"}},
+        "target": {"destination_service_name": "{target}-predictor"},
+    }
     for form in (given, json.dumps(given)):
         hook = gateway(form)
         assert hook.metrics().read(["m-v1"], slow_ms=None) == {}
@@ -84,6 +87,8 @@ def test_prometheus_is_asked_by_its_connection(
         assert asked.headers["authorization"] == "Bearer s3cret"
         assert "istio_requests_total" in asked.body
         assert "namespace%3D%22ml%22" in asked.body
+        assert "destination_service_name%3D~%22m%5C%5C-v1%5C%5C-predictor%22" in asked.body
+        assert "destination_workload" not in asked.body
 
 
 def test_prometheus_by_its_name_alone_and_series_of_ones_own(
