@@ -77,7 +77,10 @@ def test_prometheus_is_asked_by_its_connection(
         "watch", conn_type="http", host="http://127.0.0.1/prom", port=asked.server_address[1], extra={"token": "s3cret"}
     )
     given = {
-        **{"source": "prometheus", "conn_id": "watch", "series": "istio", "labels": {"namespace": "ml"}},
+        "source": "prometheus",
+        "conn_id": "watch",
+        "series": "istio",
+        "labels": {"namespace": "ml"},
         "target": {"destination_service_name": "{target}-predictor"},
     }
     for form in (given, json.dumps(given)):
