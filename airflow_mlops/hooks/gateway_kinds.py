@@ -110,6 +110,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                     "host": "host of a target's destination, in which {target} stands for the target and {route} for "
                     "the route; {target} is the default",
                     "subset": "subset of a target's destination, usually {target}, where targets share one host",
+                    "reports_status": "true or false: whether Istio says in the condition Reconciled how far its "
+                    "proxies follow; false is the default",
                 },
                 series="istio",
             ),

@@ -29,10 +29,10 @@ _ONLY_PORT = 80
 class IstioRouter(MirroringRouter):
     """Routes as VirtualServices; implements :class:`airflow_mlops.rollout.ports.Router`.
 
-    Istio writes into no status which weights its proxies have, so :meth:`verify` answers ``ok`` as soon as the object
-    says them; a control plane that reports on objects (``observedGeneration`` and the condition ``Reconciled``) is
-    believed where it does. Proxies follow within seconds. That they did is seen only in the requests that targets
-    answer, which is why a rollout judges by those.
+    Istio usually writes into no status which weights its proxies have. :meth:`verify` then answers ``ok`` as soon as
+    the object says them; proxies follow within seconds, and that they did is seen only in the requests that targets
+    answer, which is why a rollout judges by those. A control plane that tracks its configuration
+    (``PILOT_ENABLE_STATUS`` and ``PILOT_ENABLE_CONFIG_DISTRIBUTION_TRACKING``) is waited for with ``reports_status``.
 
     The rights needed are ``get`` and ``patch`` of ``virtualservices.networking.istio.io``.
 
@@ -41,6 +41,7 @@ class IstioRouter(MirroringRouter):
     :param http_route: name of its HTTP route (``spec.http[].name``); ``{route}`` stands for the route
     :param host: host of a target's destination; ``{target}`` and ``{route}`` are filled in
     :param subset: subset of a target's destination, for targets that share a host; None for no subsets
+    :param reports_status: whether Istio writes the condition ``Reconciled``
     """
 
     kind: ClassVar[ObjectKind] = ObjectKind(
@@ -56,10 +57,14 @@ class IstioRouter(MirroringRouter):
         http_route: str = "{route}",
         host: str = _TARGET,
         subset: str | None = None,
+        reports_status: bool = False,
     ) -> None:
         super().__init__(objects, name=name)
         if (_TARGET in host) == (_TARGET in (subset or "")):
             raise SpecificationError("host, subset", (host, subset), f"{_TARGET} in one of the two, and in one only")
+        if not isinstance(reports_status, bool):
+            raise SpecificationError("reports_status", reports_status, "true or false")
+        self._reports_status = reports_status
         self._http_route = http_route
         self._host = host
         self._subset = subset
@@ -115,15 +120,18 @@ class IstioRouter(MirroringRouter):
         document: Json,
         record: Record,  # noqa: ARG002
     ) -> Literal["ok", "pending", "unsupported"]:
-        """Tell ``ok`` unless Istio itself says that it has not taken the object over."""
-        status = document.get("status") or {}
-        # Written as a string by Istio, since it is an int64.
-        seen = int(status.get("observedGeneration") or document["metadata"]["generation"])
-        refused = any(
-            condition.get("type") == "Reconciled" and condition.get("status") == "False"
+        """Tell ``ok`` where the object is all there is to see, else whether Istio says that all proxies follow."""
+        if not self._reports_status:
+            return "ok"
+        status, generation = document.get("status") or {}, document["metadata"]["generation"]
+        agreed = any(
+            condition.get("type") == "Reconciled"
+            and condition.get("status") == "True"
+            # Of the status as a whole or, in later versions, of the condition; a string, since it is an int64.
+            and int(condition.get("observedGeneration") or status.get("observedGeneration") or 0) >= generation
             for condition in status.get("conditions") or ()
         )
-        return "pending" if refused or seen < document["metadata"]["generation"] else "ok"
+        return "ok" if agreed else "pending"
 
     def _wanted(self, route: str, found: Sequence[Json], before: Record, after: Record) -> list[Json]:
         """Return the destinations as they have to be, those of others included."""

@@ -214,16 +214,23 @@ class TestIstioRouter(FencedBehaviours, MirrorConformance):
         with pytest.raises(PermanentAdapterError, match="no HTTP route named 'y'"):
             IstioRouter(objects.by_way, http_route="y").observe("m")
 
-    def test_a_control_plane_that_reports_is_believed(self, router: IstioRouter, objects: Objects, begun: int) -> None:
+    def test_a_control_plane_that_reports_is_waited_for(
+        self, router: IstioRouter, objects: Objects, begun: int
+    ) -> None:
         generation = objects.get("m")["metadata"]["generation"]
-        assert router.verify("m") == "ok"
-        objects.report("m", {"observedGeneration": str(generation - 1)})
-        assert router.verify("m") == "pending"
-        refused = {"type": "Reconciled", "status": "False", "reason": "x", "message": "1/2 proxies up to date"}
-        objects.report("m", {"observedGeneration": str(generation), "conditions": [refused]})
-        assert router.verify("m") == "pending"
-        objects.report("m", {"observedGeneration": str(generation), "conditions": [refused | {"status": "True"}]})
-        assert router.verify("m") == "ok"
+        waits = IstioRouter(objects.by_way, reports_status=True)
+        assert (router.verify("m"), waits.verify("m")) == ("ok", "pending")
+        under_way = {"type": "Reconciled", "status": "False", "reason": "x", "message": "1/2 proxies up to date"}
+        done = under_way | {"status": "True"}
+        for seen, condition, said in (
+            (generation, under_way, "pending"),
+            (generation - 1, done, "pending"),
+            (generation, done, "ok"),
+        ):
+            objects.report("m", {"observedGeneration": str(seen), "conditions": [condition]})
+            assert waits.verify("m") == said
+        with pytest.raises(SpecificationError, match="reports_status: 'yes' is not accepted"):
+            IstioRouter(objects.by_way, reports_status="yes")  # type: ignore[arg-type]
 
 
 def test_where_the_target_stands_has_to_be_said_once() -> None:
