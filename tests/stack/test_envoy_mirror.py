@@ -112,14 +112,14 @@ def test_as_many_are_copied_as_asked_and_nobody_gets_the_copies_answer(
     counted = Counted(new)
     mirror(router, percent)
     settle(router)
-    assert asked(gateway, 500) == {(200, "m-v1"): 500}
+    assert asked(gateway, 300) == {(200, "m-v1"): 300}
     time.sleep(0.3)
     share = percent / 100
-    assert abs(counted.requests - 500 * share) <= 5 * sqrt(500 * share * (1 - share))
+    assert abs(counted.requests - 300 * share) <= 5 * sqrt(300 * share * (1 - share))
     # Envoy counts copies and their failures like requests: this is how failing copies are seen.
     counters = EnvoyStatistics(gateway.admin_url).read(("m-v1", "m-v2"), slow_ms=None)
     assert (counters["m-v2"].requests, counters["m-v2"].errors) == (counted.requests, counted.requests)
-    assert (counters["m-v1"].requests, counters["m-v1"].errors) == (500, 0)
+    assert (counters["m-v1"].requests, counters["m-v1"].errors) == (300, 0)
 
 
 def test_an_ended_mirror_copies_no_more(
@@ -177,7 +177,7 @@ def test_answers_of_real_model_servers_find_each_other(
         mirror(router, 100)
         settle(router)
         client = Client(gateway)
-        for number in range(60):
+        for number in range(30):
             # Some name themselves, some have the header, the others get it from Envoy.
             name = f"own-{number}" if number % 3 == 0 else None
             headers = {"x_request_id": f"header-{number}"} if number % 3 == 1 else {}
@@ -187,7 +187,7 @@ def test_answers_of_real_model_servers_find_each_other(
     log = AnswerFiles(home / "predictions", "m", {"candidate": "2", "stable": "1"}, since=began)
     pairing = Pairing(spec)
     counts = pairing.read(log)
-    assert (counts.pairs, counts.differing, counts.difference_sum) == (60, 0, 0.0)
+    assert (counts.pairs, counts.differing, counts.difference_sum) == (30, 0, 0.0)
     ids = {json.loads(line)["id"] for path in home.rglob("*/2/*.jsonl") for line in path.read_text().splitlines()}
     assert {"own-0", "header-1"} <= ids
 
@@ -201,7 +201,7 @@ def test_a_header_keeps_a_user_at_one_target_and_growth_moves_users_one_way(
     gateway: Gateway, router: EnvoyFilesRouter, old: ScriptedServer, new: ScriptedServer
 ) -> None:
     router.set_sticky("m", Sticky(header="x-user"), fencing_token=1, expected_generation=None)
-    users, before = range(600), {str(user): "m-v1" for user in range(600)}
+    users, before = range(300), {str(user): "m-v1" for user in range(300)}
     moved_back = 0
     for percent in (10, 25, 50, 100):
         weights = {"m-v1": 100 - percent, "m-v2": percent}
