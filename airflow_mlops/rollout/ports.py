@@ -55,7 +55,10 @@ class Router(Protocol):
         ...
 
     def ensure_targets(self, route: str, targets: Mapping[str, int], *, fencing_token: int) -> RouteView:
-        """Make targets known, name to TCP port, without giving them traffic; others stay."""
+        """Make targets known, name to TCP port, without giving them traffic; others stay.
+
+        In a cluster both are a Service's.
+        """
         ...
 
     def set_weights(
