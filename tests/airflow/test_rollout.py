@@ -371,6 +371,8 @@ def test_the_trigger_survives_serialisation(world: World) -> None:
         "token": 3,
         "look_seconds": 2.0,
         "task": {"dag_id": "d", "run_id": "r", "task_id": "t", "map_index": -1},
+        "started_at": 5.0,
+        "asked": "0193-form",
     }
     path, kwargs = RolloutTrigger(**arguments).serialize()
     assert path == "airflow_mlops.triggers.rollout.RolloutTrigger"
