@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
+from airflow_mlops.exceptions import (
+    PermanentAdapterError,
+    SpecificationError,
+    StaleWriteError,
+    TransientAdapterError,
+)
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.ports import CoarseRouter, Lease, Router, ServerFleet
 from airflow_mlops.rollout.spec import RolloutSpec
@@ -51,6 +56,7 @@ def start(
     if stable is not None and stable != candidate and not view.weights.get(stable):
         # A switch from blue to green died before this. Its stable model serves first: should this rollout die too, the
         # next one finds it in the route.
+        _require_unchanged(gateway, lease, route)
         gateway.router.set_weights(route, {stable: 100}, fencing_token=lease.token, expected_generation=view.generation)
     gateway.store.save(route, state, token=lease.token, renew=True)
     return state
@@ -67,6 +73,13 @@ def _take_up(gateway: Gateway, fleet: ServerFleet, lease: Lease, state: RolloutS
     if status is not None and status.phase == "ready" and status.port is not None:
         gateway.router.ensure_targets(state.model_name, {candidate: status.port}, fencing_token=lease.token)
     return state
+
+
+def _require_unchanged(gateway: Gateway, lease: Lease, route: str) -> None:
+    """Stop a process that was held up for long, while another one of its holder took the rollout to its end."""
+    found = gateway.store.load(route)
+    if found is None or (found.token, found.holder, found.state) != (lease.token, lease.holder, None):
+        raise StaleWriteError(f"route {route!r}: the rollout went on meanwhile; nothing was written")
 
 
 def _require_possible(router: Router, state: RolloutState) -> None:

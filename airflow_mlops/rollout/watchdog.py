@@ -29,7 +29,10 @@ def return_expired(route: str, *, router: Router, store: RolloutStore, clock: Cl
     :return: what was done, one sentence; None when there was nothing to do
     """
     found = store.load(route)
-    if found is None or not found.holder or found.expires_at > clock.now():
+    if found is None or not found.holder:
+        return None
+    # A watchdog that died half-way must not keep the next one waiting for the end of its own lease.
+    if found.expires_at > clock.now() and found.holder != HOLDER:
         return None
     try:
         lease = store.acquire(route, HOLDER, lease_seconds=_LEASE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from dataclasses import dataclass, field
@@ -209,6 +210,28 @@ def test_a_process_that_wakes_up_after_its_successor_changes_nothing(errors_perc
         assert ended == ENDS[errors_percent], (number, name)
         assert world.broken() == [], (number, name)
         assert dict(world.router.observe("m").weights) == before, (number, name)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("decided", [False, True])
+def test_a_watchdog_that_dies_at_any_call_is_followed_by_one_that_finishes(decided: bool, when: When) -> None:
+    names = calls(0)
+    last = max(number for number, name in enumerate(names) if name.endswith("set_weights"))
+    for number in range(8):
+        world = World()
+        world.process(Boundary(at=last if decided else last - 4))
+        world.clock.advance(BOUNDS.lease_seconds + 1)
+        boundary = Boundary(at=number, when=when, after_call=lambda _, world=world: world.record())  # type: ignore[misc]
+        with contextlib.suppress(Killed):
+            return_expired(
+                "m",
+                router=faulty(world.router, boundary),
+                store=faulty(world.store, boundary),
+                clock=cast("Clock", world.clock),
+            )
+        world.wait()
+        assert world.broken() == [], (number, boundary.calls)
+        assert world.router.observe("m").weights == {CANDIDATE if decided else STABLE: 100}, (number, boundary.calls)
 
 
 def test_processes_that_die_before_they_judge_keep_no_canary_alive() -> None:
