@@ -82,10 +82,10 @@ def standing(gateway: Gateway, route: str) -> Standing:
     if lease is None:
         _unknown(gateway, route)
     weights: Mapping[str, int] = {}
-    problem = ""
+    problem, mirror = "", None
     try:
         view = gateway.router.observe(route)
-        weights, problem = dict(view.weights), "; ".join(view.foreign_edits)
+        weights, problem, mirror = dict(view.weights), "; ".join(view.foreign_edits), view.mirror
     except (AdapterError, ContractError) as error:
         problem = str(error)
     state = lease.state
@@ -97,6 +97,9 @@ def standing(gateway: Gateway, route: str) -> Standing:
         seconds_left=lease.expires_at - gateway.clock.now() if lease.holder else None,
         problem=problem,
     )
+    if mirror is not None:
+        reason = f"{mirror.percent} % of the requests are copied to {mirror.target}, whose answers reach nobody"
+        return replace(held, phase="shadow", candidate=mirror.target, reason=reason)
     if state is None:
         return held if lease.holder else replace(held, phase="none")
     verdict = combine(state.checks) if state.checks else None

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import LeaseHeldError, SpecificationError, StaleWriteError
-from airflow_mlops.rollout.by_hand import take_over
+from airflow_mlops.rollout.by_hand import standing, take_over
 from airflow_mlops.rollout.mirroring import Shadowing
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
 from airflow_mlops.rollout.pair_counts import PairCounts
@@ -224,6 +224,13 @@ def test_only_news_prolong_the_lease_and_the_watchdog_ends_the_copies(shadowing:
     assert (view.mirror, dict(view.weights)) == (None, {"m-v1": 100})
     with pytest.raises(StaleWriteError, match="copies no more requests"):
         shadowing.look(state, pairing, log)
+
+
+def test_who_asks_where_the_rollout_is_hears_of_the_shadow(shadowing: Shadowing) -> None:
+    began(shadowing)
+    found = standing(shadowing.gateway, "m")
+    assert (found.phase, found.candidate, found.holder) == ("shadow", "m-v2", "dag/run/shadow/-1")
+    assert found.reason == "100 % of the requests are copied to m-v2, whose answers reach nobody"
 
 
 def test_weights_end_a_mirror(shadowing: Shadowing) -> None:
