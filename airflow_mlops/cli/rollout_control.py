@@ -59,10 +59,15 @@ def approve(args: argparse.Namespace) -> int:
 def abort(args: argparse.Namespace) -> int:
     """Give all traffic of a route back to its stable model, for good."""
     from airflow_mlops.rollout.by_hand import abort_by_hand
+    from airflow_mlops.rollout.mirroring import abort_shadow
 
-    who = getpass.getuser()
+    who, gateway = getpass.getuser(), _hook(args).gateway()
+    copied_to = abort_shadow(gateway, args.route)
+    if copied_to is not None:
+        say(f"{args.route}: no more requests are copied to {copied_to}; the task of its shadow fails")
+        return 0
     reason = f"aborted by {who}" + (f": {args.comment}" if args.comment else "")
-    state = abort_by_hand(_hook(args).gateway(), args.route, reason=reason, by=who)
+    state = abort_by_hand(gateway, args.route, reason=reason, by=who)
     say(f"{args.route}: all traffic went back to {state.stable}: {state.reason}")
     return 0
 

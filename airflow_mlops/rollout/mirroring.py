@@ -24,7 +24,7 @@ from airflow_mlops.rollout.shadow_spec import ShadowSpec
 from airflow_mlops.rollout.state import intended_weights
 from airflow_mlops.rollout.step import abort
 
-__all__ = ["Shadowing", "end_mirror", "mirror_router", "stable_of"]
+__all__ = ["Shadowing", "abort_shadow", "end_mirror", "mirror_router", "stable_of"]
 
 # A lease outlives the longest time without news that the spec allows, and a worker's restart.
 _LEASE_RESERVE_SECONDS = 120.0
@@ -52,6 +52,19 @@ def end_mirror(router: Router, route: str, *, token: int) -> bool:
         return False
     router.set_mirror(route, None, 0, fencing_token=token, expected_generation=None)
     return True
+
+
+def abort_shadow(gateway: Gateway, route: str) -> str | None:
+    """End a shadow from outside of its task, which finds its lease gone and fails.
+
+    :return: the target that got the copies; None when there were none
+    """
+    mirror, lease = gateway.router.observe(route).mirror, gateway.store.load(route)
+    if mirror is None or lease is None:
+        return None
+    end_mirror(gateway.router, route, token=lease.token)
+    gateway.store.release(route, token=lease.token)
+    return mirror.target
 
 
 def stable_of(router: Router, route: str, candidate: str) -> str:

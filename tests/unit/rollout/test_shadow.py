@@ -11,7 +11,7 @@ import pytest
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import LeaseHeldError, SpecificationError, StaleWriteError
 from airflow_mlops.rollout.by_hand import standing, take_over
-from airflow_mlops.rollout.mirroring import Shadowing
+from airflow_mlops.rollout.mirroring import Shadowing, abort_shadow
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
 from airflow_mlops.rollout.pair_counts import PairCounts
 from airflow_mlops.rollout.pairing import Answer, Arm, Pairing
@@ -231,6 +231,15 @@ def test_who_asks_where_the_rollout_is_hears_of_the_shadow(shadowing: Shadowing)
     found = standing(shadowing.gateway, "m")
     assert (found.phase, found.candidate, found.holder) == ("shadow", "m-v2", "dag/run/shadow/-1")
     assert found.reason == "100 % of the requests are copied to m-v2, whose answers reach nobody"
+
+
+def test_a_shadow_is_aborted_from_outside_of_its_task(shadowing: Shadowing) -> None:
+    state, gateway = began(shadowing), shadowing.gateway
+    assert abort_shadow(gateway, "m") == "m-v2"
+    assert abort_shadow(gateway, "m") is None
+    assert gateway.router.observe("m").mirror is None
+    with pytest.raises(StaleWriteError, match="copies no more requests"):
+        shadowing.look(state, Pairing(SPEC), Log())
 
 
 def test_weights_end_a_mirror(shadowing: Shadowing) -> None:

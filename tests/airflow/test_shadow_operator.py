@@ -372,6 +372,25 @@ def test_a_shadow_that_nobody_watches_is_ended_by_the_watchdog(world: World) -> 
     assert world.clean()
 
 
+def test_a_person_sees_and_aborts_a_shadow_at_the_command_line(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    # The command says to Airflow what its process is, which is this one.
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "")
+    monkeypatch.delenv("_AIRFLOW_PROCESS_CONTEXT")
+    begun(world)
+    for words, said in (
+        (("status", "m"), "m: 100 % of the requests are copied to m-v2, whose answers reach nobody"),
+        (("abort", "m"), "m: no more requests are copied to m-v2; the task of its shadow fails"),
+    ):
+        args = get_parser().parse_args(["mlops", "rollout", *words])
+        args.func(args)
+        assert said in capsys.readouterr().out
+    assert world.clean()
+
+
 def test_a_trigger_that_takes_over_counts_every_pair_once(world: World) -> None:
     """Its predecessor died; the logs tell it everything."""
     state = begun(world)
