@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, cast
+from weakref import WeakValueDictionary
 
 from airflow.sdk import BaseHook, Connection
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from airflow_mlops.rollout.ports import RolloutStore, Router, ServerFleet, TrafficMetrics
 
 __all__ = ["ModelGatewayHook"]
+
+#: A client is a pool of connections and their certificates: a thousand waiting rollouts share those of their cluster.
+_CLIENTS: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+_CLIENTS_LOCK = Lock()
 
 
 class ModelGatewayHook(BaseHook):
@@ -224,11 +231,19 @@ class ModelGatewayHook(BaseHook):
             cluster_context=self._optional("cluster_context"),
             in_cluster=self._in_cluster(),
         )
-        hook = access.hook()
-        if access.conn_id in self._others:
-            hook.get_connection = self._other  # it was read before, where nothing may block
-        self._api_client = hook.api_client
-        return self._api_client
+        connection = self._others.get(access.conn_id) if access.conn_id else None
+        with _CLIENTS_LOCK:
+            key = (access, connection and connection.get_uri(), _kubeconfig(access.config_file))
+            client = _CLIENTS.get(key)
+            if client is None:
+                hook = access.hook()
+                if connection is not None:
+                    hook.get_connection = self._other  # it was read before, where nothing may block
+                client = hook.api_client
+                if access.conn_id is None or connection is not None:
+                    _CLIENTS[key] = client
+        self._api_client = client
+        return client
 
     def _in_cluster(self) -> bool | None:
         value = self._read().extra_dejson.get("in_cluster")
@@ -275,3 +290,12 @@ class ModelGatewayHook(BaseHook):
             True,
             f"namespace {objects.namespace}: {routes.plural} can be read, {rollouts} routes have or had a rollout",
         )
+
+
+def _kubeconfig(given: str | None) -> tuple[str, int | None]:
+    """Return which file leads to the cluster, and when it changed last."""
+    name = given or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        return name, Path(name).expanduser().stat().st_mtime_ns
+    except OSError:
+        return name, None

@@ -15,6 +15,7 @@ from airflow_mlops.rollout.state import RolloutState, awaits_approval
 from airflow_mlops.triggers.approval import close_form, read_form
 from airflow_mlops.triggers.events import RolloutEvent, to_payload
 from airflow_mlops.triggers.task_state import STILL_AT_WORK, task_state
+from airflow_mlops.triggers.threads import in_thread
 
 __all__ = ["RolloutTrigger"]
 
@@ -95,12 +96,12 @@ class RolloutTrigger(BaseTrigger):
         from airflow_mlops.hooks.gateway import ModelGatewayHook
 
         hook = await ModelGatewayHook.aopen(self.gateway_conn_id)
-        return hook.gateway()
+        return await in_thread(hook.gateway)  # it may read files
 
     async def _look(self, gateway: Gateway) -> RolloutEvent | None:
         """Return what has to be done, None when nothing has."""
         try:
-            state, plan = await asyncio.to_thread(gateway.look, self.route, token=self.token)
+            state, plan = await in_thread(gateway.look, self.route, token=self.token)
         except TransientAdapterError as error:
             # The store could not be reached: nothing was recorded, so the budget for the unknown runs on.
             self.log.warning("%s: %s", self.route, error)
@@ -139,7 +140,7 @@ class RolloutTrigger(BaseTrigger):
             return
         gateway = await self._open()
         reason = f"the task was ended by hand (its state is {state or 'unknown'})"
-        moved = await asyncio.to_thread(gateway.give_back, self.route, token=self.token, reason=reason)
+        moved = await in_thread(gateway.give_back, self.route, token=self.token, reason=reason)
         self.log.info("%s: %s", self.route, "all traffic went back" if moved else "there was nothing to give back")
 
     async def _task_state(self) -> str | None:

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_mlops.exceptions import MLOpsError, TransientAdapterError
 from airflow_mlops.triggers.events import to_payload
+from airflow_mlops.triggers.threads import in_thread
 
 if TYPE_CHECKING:
     from airflow_mlops.rollout.ending import Ending
@@ -86,7 +87,7 @@ class RolloutEndTrigger(BaseTrigger):
         from airflow_mlops.hooks.gateway import ModelGatewayHook
 
         try:
-            store = (await ModelGatewayHook.aopen(self.gateway_conn_id)).store()
+            store = await in_thread((await ModelGatewayHook.aopen(self.gateway_conn_id)).store)
             event = None
             while event is None:
                 await asyncio.sleep(self.poll_seconds)
@@ -97,7 +98,7 @@ class RolloutEndTrigger(BaseTrigger):
 
     async def _look(self, store: RolloutStore) -> RolloutEnded | None:
         try:
-            found, seen = await asyncio.to_thread(look, store, self.route, self.candidate)
+            found, seen = await in_thread(look, store, self.route, self.candidate)
         except TransientAdapterError as error:
             self.log.warning("%s", error)
             found, seen = None, str(error)

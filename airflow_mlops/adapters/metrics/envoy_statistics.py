@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from airflow_mlops.clock import Clock, SystemClock
@@ -35,7 +36,6 @@ class EnvoyStatistics:
         self._admin_url = admin_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._clock = clock or SystemClock()
-        self._client: Any = None
 
     def read(
         self, targets: Sequence[str], *, slow_ms: int | None, tallies: Sequence[str] = ()
@@ -57,12 +57,7 @@ class EnvoyStatistics:
             )
         names = "|".join(re.escape(name) for name in targets)
         try:
-            if self._client is None:
-                # Kept, because making one costs more than a look, but without an open connection between looks; never
-                # through a proxy, the admin port is near.
-                limits = httpx.Limits(max_keepalive_connections=0)
-                self._client = httpx.Client(timeout=self._timeout_seconds, trust_env=False, limits=limits)
-            answer = self._client.get(
+            answer = _client(self._timeout_seconds).get(
                 f"{self._admin_url}/stats/prometheus",
                 params={"filter": rf"^cluster\.(({names})\.{_WANTED}|{_START}\.{_STARTED}$)"},
             )
@@ -71,6 +66,17 @@ class EnvoyStatistics:
         if answer.status_code != 200:
             raise TransientAdapterError(f"Envoy's statistics at {self._admin_url}: status {answer.status_code}")
         return parse(answer.text, targets, slow_ms=slow_ms, at=self._clock.now())
+
+
+@cache
+def _client(timeout_seconds: float) -> Any:
+    """Return the client of all rollouts in this process: making one costs more than a look, and most of a megabyte.
+
+    It keeps no connection between looks, and never goes through a proxy: the admin port is near.
+    """
+    import httpx
+
+    return httpx.Client(timeout=timeout_seconds, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def parse(text: str, targets: Sequence[str], *, slow_ms: int | None, at: float) -> dict[str, ArmCounters]:

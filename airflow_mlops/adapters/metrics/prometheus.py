@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from airflow_mlops.adapters.metrics.counter_account import CounterAccount, Samples
@@ -233,7 +234,9 @@ class PrometheusMetrics:
         if self._client is None:
             access = self._access
             verify = (
-                ssl.create_default_context(cafile=access.verify) if isinstance(access.verify, str) else access.verify
+                ssl.create_default_context(cafile=access.verify)
+                if isinstance(access.verify, str)
+                else access.verify and _usual_authorities()
             )
             basic = httpx.BasicAuth(access.login, access.password or "") if access.login else None
             bearer = {"Authorization": f"Bearer {access.password}"} if access.password and not access.login else {}
@@ -246,6 +249,14 @@ class PrometheusMetrics:
                 limits=httpx.Limits(max_keepalive_connections=0),
             )
         return self._client
+
+
+@cache
+def _usual_authorities() -> Any:
+    """Return what httpx verifies certificates with, once per process: it is most of a megabyte."""
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 def _result(document: Mapping[str, Any], name: str) -> list[Any]:
