@@ -26,7 +26,7 @@ def test_another_payload_is_refused(payload: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "wait"}, "one of 'act', 'lost', 'broken'"),
+        ({"kind": "wait"}, "one of 'act', 'ask', 'answered', 'lost', 'broken'"),
         ({"token": "3"}, "a whole number"),
         ({"mesage": ""}, "did you mean 'message'"),
     ],
