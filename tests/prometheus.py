@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,19 +41,17 @@ class Exporter(http.server.ThreadingHTTPServer):
         """Host and port, as a server is configured with."""
         return f"127.0.0.1:{self.server_address[1]}"
 
-    def show(self, text: str | None, *, scrapes: int = 2) -> None:
-        """Say something else, and wait until that was read."""
-        self.text = text
-        self.wait(scrapes)
+    def show(self, text: str | None, *, scrapes: int = 3) -> None:
+        """Say something else, and wait until that is stored.
 
-    def wait(self, scrapes: int = 2) -> None:
-        """Wait until some more scrapes came."""
-        wanted, deadline = self.scrapes + scrapes, time.monotonic() + 20
+        :param scrapes: how many to wait for: the first may still have got the old text, and only when the third comes
+            is the second one stored
+        """
+        self.text = text
+        wanted, deadline = self.scrapes + scrapes, time.monotonic() + 30
         while self.scrapes < wanted:
             assert time.monotonic() < deadline, "Prometheus does not scrape"
             time.sleep(0.02)
-        # The answer to the last one is stored a moment later.
-        time.sleep(0.1)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -86,12 +84,18 @@ def exporter() -> Iterator[Exporter]:
 
 @contextmanager
 def prometheus_server(
-    folder: Path, targets: Sequence[str], *, path: str = "/metrics", user: str | None = None
+    folder: Path,
+    targets: Sequence[str],
+    *,
+    path: str = "/metrics",
+    user: str | None = None,
+    discovery: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Start a Prometheus server of its own on a free port and stop it at the end; skips where it is not installed.
 
     :param folder: an existing folder, for its data and its log
     :param targets: host and port of what is scraped, at ``path``, twice a second
+    :param discovery: what else is scraped: Prometheus' own words for finding it
     :param user: only this user may ask, with the password ``open sesame``
     :return: its URL
     """
@@ -107,6 +111,7 @@ def prometheus_server(
         "static_configs": [{"targets": list(targets)}],
         "scrape_interval": "500ms",
         "scrape_timeout": "500ms",
+        **(discovery or {}),
     }
     # JSON is YAML.
     (folder / "prometheus.yml").write_text(json.dumps({"scrape_configs": [scrape]}))

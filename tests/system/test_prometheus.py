@@ -30,7 +30,9 @@ LISTEN, ADMIN, OLD, NEW = 22030, 22031, 22032, 22033
 
 
 def metrics(url: str, template: str, **access: str) -> PrometheusMetrics:
-    return PrometheusMetrics(Access(url=url, name="P", **access), TEMPLATES[template], scrape_seconds=SCRAPE_SECONDS)
+    access_to = Access(url=url, name="P", **access)
+    # A busy machine may miss some scrapes.
+    return PrometheusMetrics(access_to, TEMPLATES[template], scrape_seconds=SCRAPE_SECONDS, missed_scrapes=5)
 
 
 # Prometheus takes five seconds until its first scrape, so the tests share one; each has targets of its own.
@@ -77,11 +79,10 @@ def test_pods_come_start_again_and_go_and_every_request_counts_once(
     first, second = pods
     old, steady = istio("m-v1", _200=9000, _503=90), metrics(server, "istio")
     # Longer than what appears at first may have been there before.
-    first.show(old + istio("m-v2", _200=100), scrapes=6)
+    first.show(old + istio("m-v2", _200=100), scrapes=9)
 
     def look() -> tuple[ArmCounters, ArmCounters]:
         """Look by a source that looked before and by a new one, which have to agree."""
-        time.sleep(0.2)
         found = steady.read(["m-v1", "m-v2"], slow_ms=100)
         fresh = metrics(server, "istio").read(["m-v1", "m-v2"], slow_ms=100)
         assert [since(found[name], fresh[name]) for name in found] == [Counts(), Counts()]
@@ -109,7 +110,6 @@ def test_the_model_servers_own_metrics(pods: tuple[Exporter, Exporter], server: 
     first, second = pods
     first.show(model_server("1", answered=10, fast=10, fault=0, bad_request=0))
     second.show(model_server("2", answered=10, fast=9, fault=1, bad_request=0))
-    time.sleep(0.2)
     source = metrics(server, "model_server")
     before = source.read(["n-v1", "n-v2", "n-v3"], slow_ms=1000)
     assert before.keys() == {"n-v1", "n-v2"}
@@ -123,11 +123,10 @@ def test_a_target_that_is_scraped_no_more_becomes_unknown(pods: tuple[Exporter, 
     first, second = pods
     first.show(istio("k-v1", _200=10))
     second.show(istio("k-v2", _200=10))
-    time.sleep(0.2)
     source = metrics(server, "istio")
     assert source.read(["k-v1", "k-v2"], slow_ms=None).keys() == {"k-v1", "k-v2"}
-    second.show(None, scrapes=5)
-    with pytest.raises(TransientAdapterError, match=r"the last sample of k-v2 is . s old"):
+    second.show(None, scrapes=10)
+    with pytest.raises(TransientAdapterError, match=r"the last sample of k-v2 is [0-9]+ s old"):
         source.read(["k-v1", "k-v2"], slow_ms=None)
 
 
