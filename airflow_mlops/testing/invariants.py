@@ -92,6 +92,9 @@ def _intervals(trace: Trace) -> Iterator[tuple[Sample, float, float]]:
     for number, sample in enumerate(trace.samples):
         if _is_judged(before, sample):
             judged_at = sample.at
+        elif sample.state is not None:
+            # The beginning of a rollout counts as a verdict; it may have passed between two samples.
+            judged_at = max(judged_at, sample.state.started_at)
         end = trace.samples[number + 1].at if number + 1 < len(trace.samples) else trace.until
         yield sample, end, judged_at
         before = sample

@@ -106,6 +106,12 @@ def test_1_answers_alone_show_it_too() -> None:
     assert broken(*ROLLED_BACK, answers=(answer,), until=50.0) == {1}
 
 
+def test_1_a_rollout_whose_first_verdict_nobody_saw_counts_from_its_beginning() -> None:
+    unknown = replace(BEGUN, unknown_since=1.0, sequence=1)
+    assert broken(sample(0, None, 0), sample(24, unknown), ended=False, until=25) == set()
+    assert broken(sample(0, None, 0), sample(24, unknown), ended=False, until=27) == {1}
+
+
 def test_1_is_suspended_while_nobody_can_change_the_route() -> None:
     late = (*ROLLED_BACK[:2], sample(60, abort(BEGUN, 60, "late")), sample(61, abort(BEGUN, 60, "late"), holder=""))
     assert broken(*late, until=62, faults=(Fault(what=CONTROL, since=10, until=58),)) == set()
