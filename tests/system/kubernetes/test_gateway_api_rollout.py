@@ -35,8 +35,8 @@ SPEC = {
     ],
     "error_rate": {"max_increase": 0.15},
     "look_seconds": 0.5,
-    "step_timeout_seconds": 60,
-    "max_unknown_seconds": 30,
+    "step_timeout_seconds": 120,
+    "max_unknown_seconds": 60,
 }
 
 
@@ -75,7 +75,12 @@ def model(
                 "namespace": cluster.namespace,
                 "kubeconfig": cluster.kubeconfig,
                 "serving": serving(),
-                "metrics": {"source": "prometheus", "series": series, "scrape_seconds": SCRAPE_SECONDS},
+                "metrics": {
+                    "source": "prometheus",
+                    "series": series,
+                    "scrape_seconds": SCRAPE_SECONDS,
+                    "missed_scrapes": 20,
+                },
             },
         )
         yield name
