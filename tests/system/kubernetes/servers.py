@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from airflow_mlops.adapters.serving.deployments import DeploymentFleet
 from airflow_mlops.adapters.serving.fleet_settings import FleetSettings
 from airflow_mlops.codec import decode
+from airflow_mlops.files import atomic_write_json
 from airflow_mlops.references import ModelRef
 from airflow_mlops.rollout.serving import ServerSpec
 
@@ -26,25 +28,40 @@ SCRIPT = """
 import argparse, json, signal, sys, threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 parser = argparse.ArgumentParser()
-for name in ("name", "version", "model-dir"):
+for name in ("name", "model-name", "version", "model-dir"):
     parser.add_argument("--" + name)
 parser.add_argument("--port", type=int)
 options, _ = parser.parse_known_args()
 if not options.version.isdecimal():
     sys.exit(options.name + ": digest is sha256:0, but sha256:1 was expected; the content changed")
 
+lock, answered = threading.Lock(), 0
+
 class Handler(BaseHTTPRequestHandler):
-    def answer(self):
+    def do_GET(self):
+        text = ""
+        if self.path == "/metrics":
+            whose = 'model="%s",version="%s"' % (options.model_name, options.version)
+            text = "mlops_model_request_seconds_count{%s} %d\\n" % (whose, answered)
+        self.reply(text.encode(), "text/plain; version=0.0.4")
+
+    def do_POST(self):
+        global answered
         asked = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or "{}")
         rows = asked["inputs"][0]["shape"][0] if "inputs" in asked else 1
         outputs = [{"name": "probability", "datatype": "FP64", "shape": [rows], "data": [0.5] * rows}]
         body = json.dumps({"outputs": outputs, "parameters": {"server": options.name}}).encode()
+        with lock:
+            answered += 1
+        self.reply(body, "application/json")
+
+    def reply(self, body, kind):
         self.send_response(200)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
-    do_GET = do_POST = answer
+
     def log_message(self, *_):
         pass
 
@@ -232,6 +249,33 @@ def client_with(pretended: PretendedPods, rules: dict[str, list[str]]) -> Any:
     configuration.cert_file = configuration.key_file = None
     configuration.api_key = {"authorization": f"Bearer {token}"}
     return client.ApiClient(configuration)
+
+
+class Discovery(threading.Thread):
+    """Keeps a file of the addresses of a namespace's pods for Prometheus, since Debian's knows nothing of clusters."""
+
+    def __init__(self, cluster: Any, file: Path) -> None:
+        super().__init__(daemon=True)
+        self._cluster, self._file = cluster, file
+        self._stop_asked = threading.Event()
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What Prometheus reads."""
+        return {"file_sd_configs": [{"files": [str(self._file)], "refresh_interval": "1s"}]}
+
+    def run(self) -> None:
+        while not self._stop_asked.wait(0.2):
+            addresses = sorted(f"{pod.status.pod_ip}:8080" for pod in self._cluster.pods() if pod.status.pod_ip)
+            atomic_write_json(self._file, [{"targets": addresses}])
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_asked.set()
+        self.join()
 
 
 class Clients:

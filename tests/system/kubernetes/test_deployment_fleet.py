@@ -160,12 +160,12 @@ def test_a_server_that_does_not_get_ready_fails_with_its_pods_trouble(gateway, f
             model_name="flights",
             version="3",
             model=model,
-            ready_timeout_seconds=8,
+            ready_timeout_seconds=5,
             on_failure_callback=lambda context: messages.append(str(context["exception"])),
         )
     assert run_dag(dag).states == {"start": "failed"}
     assert re.search(
-        r"'flights-v3' did not become ready within 8 s: it is starting: 0 of 1 pods are ready; pod flights-v3-\S+: the "
+        r"'flights-v3' did not become ready within 5 s: it is starting: 0 of 1 pods are ready; pod flights-v3-\S+: the "
         r"image 'none.invalid/mlops-server:9' of container 'server' cannot be pulled",
         messages[0],
     )

@@ -25,7 +25,8 @@ from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.rollout.watchdog import return_expired
 from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics
 from airflow_mlops.testing.router_conformance import RouterConformance
-from tests.system.kubernetes.servers import Clients, PretendedPods, client_with, server_spec, until
+from tests.prometheus import SCRAPE_SECONDS, prometheus_server
+from tests.system.kubernetes.servers import Clients, Discovery, PretendedPods, client_with, server_spec, until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -316,3 +317,57 @@ def test_shares_follow_the_weights_under_traffic_and_no_request_fails(cluster, f
     router.remove_target("flights", "flights-v1")
     servers.remove("flights-v1")
     assert list(servers.list()) == ["flights-v2"]
+
+
+SPEC = {
+    "steps": [
+        {"weight_percent": 25, "min_seconds": 1, "min_requests": 40},
+        {"weight_percent": 50, "min_seconds": 1, "min_requests": 80},
+    ],
+    "error_rate": {"max_increase": 0.15},
+    "look_seconds": 0.5,
+    "step_timeout_seconds": 60,
+    "max_unknown_seconds": 30,
+}
+
+
+def test_a_candidate_takes_over_pod_by_pod(cluster, fleet, serving, connection, run_dag, artifact_root, tmp_path):
+    """Through Airflow: numbers of pods, a Lease, and what the servers themselves say to Prometheus."""
+    from airflow.sdk import DAG
+
+    from airflow_mlops.operators.rollout import CanaryRolloutOperator
+
+    model = f"m{uuid.uuid4().hex[:8]}"
+    old, new = f"{model}-v1", f"{model}-v2"
+    servers = fleet()
+    for version in "12":
+        servers.ensure(server_spec(version, model))
+    until(lambda: all(servers.status(name).phase == "ready" for name in (old, new)))
+    router = ReplicaRatioRouter(KubernetesObjects(cluster.api.api_client, cluster.namespace), total_replicas=4)
+    router.ensure_targets(model, {old: 8080}, fencing_token=0)
+    router.set_weights(model, {old: 100}, fencing_token=0, expected_generation=1)
+    served = cluster.api.read_namespaced_service(model, cluster.namespace)
+    with (
+        Discovery(cluster, tmp_path / "pods.json") as pods,
+        prometheus_server(tmp_path, [], discovery=pods.configuration) as prometheus,
+        Clients(served.spec.cluster_ip, 8080) as clients,
+    ):
+        connection("prometheus_default", conn_type="http", host=prometheus)
+        extra = {
+            "kind": "replica_ratio",
+            "namespace": cluster.namespace,
+            "kubeconfig": cluster.kubeconfig,
+            "router": {"total_replicas": 4},
+            "serving": serving(),
+            "metrics": {"source": "prometheus", "scrape_seconds": SCRAPE_SECONDS},
+        }
+        connection("model_gateway_default", conn_type="model_gateway", host="127.0.0.1", extra=extra)
+        with DAG(f"rollout_{model}", schedule=None) as dag:
+            CanaryRolloutOperator(task_id="canary", model_name=model, candidate=new, spec=SPEC)
+        run = run_dag(dag)
+    assert run.states == {"canary": "success"}
+    result = run.xcom("canary")
+    assert [entry["weights"].get(new) for entry in result["history"]] == [25, 50, 100]
+    assert clients.failures == []
+    assert dict(router.observe(model).weights) == {new: 100}
+    assert len(pods_of(cluster, new)) == 4
