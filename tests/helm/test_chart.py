@@ -204,7 +204,7 @@ def test_airflow_moves_traffic_only_where_it_is_allowed(helm: Helm, kind: str) -
         touched = {(group, resource) for rule in more for group in rule["apiGroups"] for resource in rule["resources"]}
         allowed = ROUTES[kind] | {("coordination.k8s.io", "leases")}
         if GATEWAYS[kind].deployments:
-            allowed |= {("apps", "deployments")} | ({("", "services")} if role == "worker" else set())
+            allowed |= {("apps", "deployments"), ("", "services")}
         assert touched == allowed
         if role == "triggerer":
             assert not {"create", "delete", "update"} & {verb for rule in more for verb in rule["verbs"]}
