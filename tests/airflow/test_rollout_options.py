@@ -20,6 +20,7 @@ from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, awaits_approval, begin
 from airflow_mlops.sensors import RolloutSensor
 from airflow_mlops.testing.gateway import Traffic
+from airflow_mlops.triggers.events import RolloutEvent, to_payload
 from airflow_mlops.triggers.rollout import RolloutTrigger
 from tests.airflow.test_rollout import CANDIDATE, SPEC, World, canary_dag, world  # noqa: F401 - a fixture
 from tests.airflow.test_rollout_notices import Chat, chat  # noqa: F401 - a fixture
@@ -145,6 +146,18 @@ def test_an_answer_wakes_the_task_without_its_trigger(world: World, run_dag: Cal
     assert world.weights() == {"flights-v1": 100}
 
 
+def test_the_event_of_another_rollout_decides_nothing(world: World, run_dag: Callable[..., Any]) -> None:  # noqa: F811
+    token, state = held(world)
+    rejected = {"chosen_options": ["Reject"], "responded_by_user": {"id": "7", "name": "7"}, "timedout": False}
+    event = to_payload(
+        RolloutEvent(kind="answered", token=token, started_at=0.5, message="the form was answered", answer=rejected)
+    )
+    with Traffic(world.gateway, "flights", rate=200):
+        run = run_dag(woken_dag("strange", event=event, token=token, started_at=state.started_at))
+    assert run.states == {"canary": "success"}
+    assert world.weights() == {"flights-v2": 100}
+
+
 def test_an_approval_that_comes_too_late_changes_nothing(
     world: World,  # noqa: F811
     run_dag: Callable[..., Any],
@@ -195,6 +208,50 @@ def test_a_task_that_may_not_wait_any_longer_gives_the_traffic_back(
         assert run.states == {"canary": "failed"}
         assert world.weights() == {"flights-v1": 100}
         assert lease.state.reason == "the task failed: the task could not wait any longer: Trigger timeout"
+
+
+class TestOnKill:
+    """Airflow calls the operator's ``on_kill`` when a task is ended that has a worker."""
+
+    @pytest.mark.parametrize("lost", [False, True])
+    def test_the_traffic_goes_back_if_the_lease_is_still_held(
+        self,
+        world: World,  # noqa: F811
+        run_dag: Callable[..., Any],
+        lost: bool,
+    ) -> None:
+        running: list[CanaryRolloutOperator] = []
+
+        class Ended(CanaryRolloutOperator):
+            def execute(self, context: Any) -> Any:
+                running.append(self)
+                return super().execute(context)
+
+        def end() -> None:
+            while world.weights().get("flights-v2") != 20:
+                time.sleep(0.02)
+            if lost:
+                lease = world.store.load("flights")
+                assert lease is not None
+                world.store.release("flights", token=lease.token)
+                begin_at(world, world.store.acquire("flights", "another", lease_seconds=60).token)
+            running[0].on_kill()
+
+        with DAG(f"ended_{lost}", schedule=None) as dag:
+            Ended(task_id="canary", model_name="flights", candidate="flights-v2", spec=SPEC, deferrable=False)
+        thread = threading.Thread(target=end)
+        thread.start()
+        run = run_dag(dag)
+        thread.join()
+        assert run.states == {"canary": "failed"}
+        lease = world.store.load("flights")
+        assert lease is not None
+        assert lease.state is not None
+        if lost:
+            assert (lease.holder, lease.state.phase, world.weights()["flights-v2"]) == ("another", "progressing", 20)
+        else:
+            assert (lease.holder, world.weights()) == ("", {"flights-v1": 100})
+            assert lease.state.reason == "the task was ended while it moved traffic"
 
 
 def test_a_command_approves_what_waits_for_it(world: World, run_dag: Callable[..., Any], capsys: Any) -> None:  # noqa: F811
