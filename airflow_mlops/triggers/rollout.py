@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from zlib import crc32
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
@@ -76,11 +77,14 @@ class RolloutTrigger(BaseTrigger):
         try:
             gateway = await self._open()
             event = None
+            # Triggers that start together, as they do with their triggerer, would go on to look all at the same moment.
+            pause = self.look_seconds * crc32(self.route.encode()) / 2**32
             while event is None:
                 event = await self._answered()
                 if event is None:
-                    await asyncio.sleep(self.look_seconds)
+                    await asyncio.sleep(pause)
                     event = await self._look(gateway)
+                    pause = self.look_seconds
         except StaleWriteError as error:
             event = self._event("lost", str(error))
         except Exception as error:
