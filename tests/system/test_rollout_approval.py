@@ -25,7 +25,7 @@ from airflow_mlops.testing.gateway import Traffic
 from tests.airflow.conftest import airflow_db, artifact_root, connection, run_dag  # noqa: F401 - fixtures
 from tests.airflow.test_rollout import SPEC, World, canary_dag, world  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
 ASKING = {
     **SPEC,
@@ -137,7 +137,7 @@ def _open_question(client: Any, dag_id: str) -> Any:
     return waiting[0] if waiting else None
 
 
-def until(found: Callable[[], Any], otherwise: str, seconds: float = 40) -> Any:
+def until(found: Callable[[], Any], otherwise: str, seconds: float = 100) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline, otherwise
