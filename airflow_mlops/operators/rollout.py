@@ -82,10 +82,10 @@ class CanaryRolloutOperator(MLOpsOperator):
         ``dry_run`` and the plan (templated)
     :param supersede: abort the rollout that holds the route, and begin then; otherwise the task fails and names it
         (templated)
-    :param on_step: notifiers, or other callables that take the context, called after the traffic was moved to a step;
-        templates find ``rollout`` with ``route``, ``candidate``, ``stable``, ``phase``, ``step``, ``steps``,
-        ``weights``, ``verdict``, ``reason``, ``sentence``, ``evidence_uri`` and ``report_address``. One that fails is
-        logged and changes nothing
+    :param on_step: notifiers, or other callables that take the context, called after the traffic was moved to a step,
+        and when a step begins to wait for approval; templates find ``rollout`` with ``route``, ``candidate``,
+        ``stable``, ``phase``, ``step``, ``steps``, ``awaits_approval``, ``weights``, ``verdict``, ``reason``,
+        ``sentence``, ``evidence_uri`` and ``report_address``. One that fails is logged and changes nothing
     :param on_rollback: the same, called after all traffic went back, by this task; perhaps again after a crash
     :param on_promotion: the same, called after the candidate got all traffic
     """

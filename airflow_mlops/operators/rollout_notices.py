@@ -28,15 +28,17 @@ def rollout_facts(state: RolloutState, *, evidence_uri: str = "", report_address
     :param evidence_uri: where the decision is recorded
     :param report_address: where the rollout's page is on Airflow's web server
     """
-    from airflow_mlops.rollout.state import intended_weights
+    from airflow_mlops.rollout.state import awaits_approval, intended_weights
 
-    weights = intended_weights(state)
+    weights, awaits = intended_weights(state), awaits_approval(state)
     split = ", ".join(f"{name} {weight} %" for name, weight in weights.items())
     said = {
         "promoted": f"{state.candidate} was promoted on route {state.model_name}",
         "rolled_back": f"{state.candidate} was rolled back on route {state.model_name} to {state.stable}",
         "progressing": f"{state.candidate} goes on at route {state.model_name} with {split}",
     }[state.phase]
+    if awaits:
+        said = f"{state.candidate} waits for approval on route {state.model_name}"
     return {
         "route": state.model_name,
         "candidate": state.candidate,
@@ -44,6 +46,7 @@ def rollout_facts(state: RolloutState, *, evidence_uri: str = "", report_address
         "phase": state.phase,
         "step": state.step_index + 1,
         "steps": len(state.spec.steps),
+        "awaits_approval": awaits,
         "weights": weights,
         "verdict": state.history[-1].verdict.value if state.history else "error",
         "reason": state.reason,

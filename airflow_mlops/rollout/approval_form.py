@@ -24,7 +24,7 @@ _ORDER = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.WARN, Verdi
 
 def approval_subject(state: RolloutState) -> str:
     """Return the question in one line; it holds for all steps that ask."""
-    return f"May {state.candidate} take more of {state.model_name}'s traffic from {state.stable}?"
+    return f"Route {state.model_name}: may {state.candidate} take more traffic from {state.stable}?"
 
 
 def approval_form(state: RolloutState, *, report_address: str, now: float) -> str:

@@ -77,6 +77,14 @@ def test_one_sentence_and_the_facts(chat: Chat) -> None:
     assert body["rollout"]["evidence_uri"] == "file:///e"
 
 
+def test_a_step_that_waits_for_a_person() -> None:
+    spec = RolloutSpec(steps=(CanaryStep(weight_percent=20, approval=True),))
+    facts = rollout_facts(replace(STATE, spec=spec, proven="errors are no more"))
+    assert facts["awaits_approval"]
+    assert facts["sentence"].startswith("flights-v2 waits for approval on route flights: ")
+    assert not rollout_facts(STATE)["awaits_approval"]
+
+
 def test_the_same_notifier_tells_every_step(chat: Chat) -> None:
     """Airflow renders a notifier into itself; the second step must not hear of the first."""
     notifier = RolloutNotifier(http_conn_id="chat", message="step {{ rollout.step }} of {{ rollout.steps }}")

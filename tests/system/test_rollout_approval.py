@@ -171,7 +171,7 @@ def test_a_person_approves_by_the_form(world: World, people: Any, client: Any) -
     assert run.states == {"canary": "success"}
     asked, weights = seen
     assert weights == {"flights-v1": 70, "flights-v2": 30}
-    assert asked["subject"] == "May flights-v2 take more of flights's traffic from flights-v1?"
+    assert asked["subject"] == "Route flights: may flights-v2 take more traffic from flights-v1?"
     assert "| check | verdict | found | interval | bound | in words |" in asked["body"]
     assert "| error_rate.proof | pass |" in asked["body"]
     assert (asked["options"], asked["defaults"]) == (["Approve", "Reject"], ["Reject"])

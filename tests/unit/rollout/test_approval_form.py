@@ -36,4 +36,4 @@ def test_the_evidence_is_a_table_with_the_worst_first() -> None:
     assert "So it was at 2027-01-15 08:01:00 UTC. [The rollout's page](/mlops/reports/x) shows all decisions." in text
     assert "so does no answer until 2027-01-15 09:00:00 UTC." in text
     assert lines[-1].startswith("Airflow keeps the text of a task's first question")
-    assert approval_subject(state) == "May m-v2 take more of m's traffic from m-v1?"
+    assert approval_subject(state) == "Route m: may m-v2 take more traffic from m-v1?"
