@@ -28,12 +28,12 @@ class Cluster(MemoryKubernetes):
         stored = super()._store(key, document, before)
         wanted = stored.get("spec", {}).get("replicas")
         if wanted is not None:
-            had = (before.get("status") or {}).get("readyReplicas", 0)
+            had = (before.get("status") or {}).get("availableReplicas", 0)
             stored["status"] = {
                 "observedGeneration": stored["metadata"]["generation"],
                 "replicas": wanted,
                 "updatedReplicas": wanted,
-                "readyReplicas": min(had, wanted) if stored["metadata"]["name"] in self.stuck else wanted,
+                "availableReplicas": min(had, wanted) if stored["metadata"]["name"] in self.stuck else wanted,
             }
         return stored
 

@@ -40,6 +40,7 @@ class FleetSettings:
     :param group: number of the group
     :param batch_window_ms: milliseconds that a request waits for others to be scored with
     :param startup_seconds: how long a model may take to load
+    :param settle_seconds: how long a new pod is ready before it counts, until every proxy has heard of it
     :param drain_seconds: how long a server that ends still answers, until everybody has heard that it goes
     :param scratch: size of /tmp
     :param instance: value of the label ``app.kubernetes.io/instance``; that of the chart's release, and its network
@@ -71,6 +72,7 @@ class FleetSettings:
     group: int = 10001
     batch_window_ms: float = 5.0
     startup_seconds: int = 300
+    settle_seconds: int = 2
     drain_seconds: int = 5
     scratch: str = "256Mi"
     instance: str = "airflow-mlops"
@@ -91,7 +93,8 @@ class FleetSettings:
             raise SpecificationError("serving.port", self.port, "a TCP port from 1024 to 65535, as nobody is root")
         if not 0 <= self.batch_window_ms <= 1000:
             raise SpecificationError("serving.batch_window_ms", self.batch_window_ms, "0 to 1000 milliseconds")
-        for name, least in (("replicas", 1), ("user", 1), ("group", 1), ("startup_seconds", 1), ("drain_seconds", 0)):
+        for name in ("replicas", "user", "group", "startup_seconds", "settle_seconds", "drain_seconds"):
+            least = 0 if name in ("settle_seconds", "drain_seconds") else 1
             if getattr(self, name) < least:
                 raise SpecificationError(f"serving.{name}", getattr(self, name), f"{least} or more")
         for name in self.resources:

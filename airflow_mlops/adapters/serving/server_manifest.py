@@ -66,6 +66,7 @@ def deployment(spec: ServerSpec, settings: FleetSettings) -> Json:
         "spec": {
             "replicas": settings.replicas,
             "revisionHistoryLimit": 3,
+            "minReadySeconds": settings.settle_seconds,
             # Capacity first: an old pod goes once a new one is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
             "selector": {"matchLabels": _selector(spec, settings)},

@@ -36,16 +36,16 @@ def live_pods(deployment: Json) -> int:
 
 
 def ready_pods(deployment: Json) -> int:
-    """Return how many of the pods that are asked for are ready, as far as the controller has seen the number."""
+    """Return how many of the pods that are asked for are ready, for as long as the Deployment asks them to be."""
     status = deployment.get("status") or {}
-    return min(int(status.get("readyReplicas") or 0), live_pods(deployment))
+    return min(int(status.get("availableReplicas") or 0), live_pods(deployment))
 
 
 def is_settled(deployment: Json) -> bool:
     """Whether the pods that are asked for are ready, of the Deployment's present form, and the only ones."""
     status, wanted = deployment.get("status") or {}, live_pods(deployment)
     seen = int(status.get("observedGeneration") or 0) >= int(deployment["metadata"].get("generation") or 0)
-    numbers = (int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "readyReplicas"))
+    numbers = (int(status.get(name) or 0) for name in ("replicas", "updatedReplicas", "availableReplicas"))
     return seen and all(number == wanted for number in numbers)
 
 

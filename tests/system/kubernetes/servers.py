@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from airflow_mlops.adapters.serving.deployments import DeploymentFleet
 from airflow_mlops.adapters.serving.fleet_settings import FleetSettings
@@ -266,8 +267,9 @@ class Discovery(threading.Thread):
 
     def run(self) -> None:
         while not self._stop_asked.wait(0.2):
-            addresses = sorted(f"{pod.status.pod_ip}:8080" for pod in self._cluster.pods() if pod.status.pod_ip)
-            atomic_write_json(self._file, [{"targets": addresses}])
+            with contextlib.suppress(HTTPError):  # the cluster does not answer just now
+                addresses = sorted(f"{pod.status.pod_ip}:8080" for pod in self._cluster.pods() if pod.status.pod_ip)
+                atomic_write_json(self._file, [{"targets": addresses}])
 
     def __enter__(self) -> Self:
         self.start()

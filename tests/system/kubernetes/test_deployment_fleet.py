@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from airflow_mlops.adapters.serving.deployments import DeploymentFleet
 from airflow_mlops.adapters.serving.fleet_settings import FleetSettings
+from airflow_mlops.adapters.serving.open_inference import InferenceClient
 from airflow_mlops.exceptions import PermanentAdapterError
 from airflow_mlops.manifest import manifest_of
 from tests.system.kubernetes.servers import PretendedPods, server_spec, until
@@ -33,8 +33,8 @@ def test_a_server_runs_until_it_is_removed_and_asking_again_changes_nothing(clus
     servers.ensure(spec)
     assert servers.status(spec.name).phase == "starting"
     status = until(lambda: (found := servers.status(spec.name)).phase == "ready" and found)
-    with urllib.request.urlopen(f"http://{status.host}:{status.port}/v2/health/ready", timeout=5) as answer:
-        assert answer.status == 200
+    with InferenceClient(f"http://{status.host}:{status.port}", "flights") as client:
+        assert client.ask([{"x": 1.0}], [0], "first").server == spec.name
     assert status.restarts == 0
     assert fleet(address="dns").status(spec.name).host == f"flights-v3.{cluster.namespace}.svc"
 

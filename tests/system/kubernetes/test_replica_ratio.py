@@ -204,6 +204,7 @@ def pretended_servers(pretended: PretendedPods) -> FleetSettings:
         image="none",
         node_selector={"mlops-test/none": "true"},
         labels={"app": "pretended"},
+        settle_seconds=0,
         drain_seconds=0,
     )
 
