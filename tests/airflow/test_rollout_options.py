@@ -51,7 +51,7 @@ def test_a_dry_run_says_what_it_would_do_and_changes_nothing(
     assert result["first"]["weights"] == {"flights-v2": 20, "flights-v1": 80}
     assert result["obstacles"] == []
     said = capsys.readouterr().out
-    assert "step 2: 50 %, 1 to 20 s, at least 80 requests at both models" in said
+    assert "2. 50 % of the requests; at least 1 s and 80 requests at both models" in said
 
 
 def test_a_dry_run_says_why_it_would_not_begin(world: World, run_dag: Callable[..., Any]) -> None:  # noqa: F811
