@@ -78,8 +78,8 @@ def test_a_share_never_overshoots(total, before, after):
     before, after = min(before, total), min(after, total)
     live, wanted = {"a": total - before, "b": before}, {"a": total - after, "b": after}
     counts = next_counts(live, live, wanted)
-    for name in live:
-        if wanted[name] > live[name]:
+    for name, number in live.items():
+        if wanted[name] > number:
             assert counts[name] * total <= wanted[name] * sum(counts.values())
 
 
