@@ -22,14 +22,13 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.hooks.gateway import ModelGatewayHook
-from airflow_mlops.hooks.shadow import ShadowLogs, folder_of, load_shadow, save_shadow, version_of
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
-from airflow_mlops.operators.shadow_finding import Finding, publish_finding
 
 # Reading a DAG needs none of the domain, so it is imported where it is used.
 if TYPE_CHECKING:
+    from airflow_mlops.hooks.shadow import ShadowLogs
     from airflow_mlops.rollout.mirroring import Shadowing
     from airflow_mlops.rollout.ports import ServerFleet
     from airflow_mlops.rollout.shadow import ShadowState
@@ -156,7 +155,9 @@ class ShadowRolloutOperator(MLOpsOperator):
     def _replay(
         self, context: Context, store: ArtifactStore, hook: ModelGatewayHook, spec: ShadowSpec
     ) -> dict[str, Any]:
+        from airflow_mlops.hooks.shadow import folder_of
         from airflow_mlops.hooks.shadow_replay import replay_logged
+        from airflow_mlops.operators.shadow_finding import Finding, publish_finding
         from airflow_mlops.rollout.mirroring import stable_of
         from airflow_mlops.rollout.replay import ReplaySpec, judge_replay, outcome
 
@@ -192,6 +193,7 @@ class ShadowRolloutOperator(MLOpsOperator):
     def _mirror(
         self, context: Context, store: ArtifactStore, hook: ModelGatewayHook, spec: ShadowSpec
     ) -> dict[str, Any]:
+        from airflow_mlops.hooks.shadow import load_shadow, save_shadow
         from airflow_mlops.rollout.mirroring import mirror_router
 
         if self.replay is not None:
@@ -267,6 +269,9 @@ class ShadowRolloutOperator(MLOpsOperator):
         self, context: Context, store: ArtifactStore, fleet: ServerFleet, shadowing: Shadowing, state: ShadowState
     ) -> dict[str, Any]:
         """Record and show, release the route and end the task as the verdict says."""
+        from airflow_mlops.hooks.shadow import save_shadow
+        from airflow_mlops.operators.shadow_finding import Finding, publish_finding
+
         # A try after this one finds what was decided.
         save_shadow(store, shadowing.holder, state)
         found = Finding(
@@ -294,6 +299,8 @@ class ShadowRolloutOperator(MLOpsOperator):
         return Shadowing(gateway=hook.gateway(), route=self.model_name, holder=holder)
 
     def _logs(self, fleet: ServerFleet, stable: str) -> ShadowLogs:
+        from airflow_mlops.hooks.shadow import ShadowLogs, folder_of, version_of
+
         labels = None if self.labels_uri is None else folder_of(self.labels_uri, "labels_uri")
         return ShadowLogs(
             predictions=str(folder_of(self.predictions_uri, "predictions_uri")),

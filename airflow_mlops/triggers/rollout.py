@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from zlib import crc32
@@ -19,6 +20,9 @@ from airflow_mlops.triggers.task_state import STILL_AT_WORK, task_state
 from airflow_mlops.triggers.threads import in_thread
 
 __all__ = ["RolloutTrigger"]
+
+#: A look that concludes what the last one did is told this often: rollouts may take days.
+_TELL_SECONDS = 60.0
 
 
 class RolloutTrigger(BaseTrigger):
@@ -56,6 +60,8 @@ class RolloutTrigger(BaseTrigger):
         self.task_key = task
         self.started_at = started_at
         self.asked = asked
+        self._told: tuple[str, str] | None = None
+        self._told_at = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -110,13 +116,19 @@ class RolloutTrigger(BaseTrigger):
             # The store could not be reached: nothing was recorded, so the budget for the unknown runs on.
             self.log.warning("%s: %s", self.route, error)
             return None
-        self.log.info("%s: %s", self.route, describe(plan))
+        self._tell(plan)
         waits = awaits_approval(state)
         if self.asked and not waits:
             await self._close_form(state, plan)
         if plan.has_effects:
             return self._event("act", describe(plan))
         return self._event("ask", describe(plan)) if waits and not self.asked else None
+
+    def _tell(self, plan: Plan) -> None:
+        said, now = (plan.action, plan.verdict.value), time.monotonic()
+        if said != self._told or now - self._told_at >= _TELL_SECONDS:
+            self.log.info("%s: %s", self.route, describe(plan))
+            self._told, self._told_at = said, now
 
     async def _answered(self) -> RolloutEvent | None:
         answer = await read_form(self.asked) if self.asked else None
