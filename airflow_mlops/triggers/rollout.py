@@ -151,7 +151,8 @@ class RolloutTrigger(BaseTrigger):
             self.log.info("%s: the task goes on with the answer to its form", self.route)
             return
         state = await self._task_state()
-        if state in STILL_AT_WORK:
+        # One that is about to run, because it was cleared, takes the rollout up.
+        if state in (*STILL_AT_WORK, "scheduled", "queued"):
             self.log.info("%s: the task is %s, the rollout goes on", self.route, state)
             return
         gateway = await self._open()

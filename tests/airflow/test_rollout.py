@@ -334,7 +334,11 @@ class _TriggerOfTask(RolloutTrigger):
 
 @pytest.mark.parametrize(
     ("state", "phase"),
-    [("failed", "rolled_back"), (None, "rolled_back"), ("deferred", "progressing"), ("running", "progressing")],
+    [
+        ("failed", "rolled_back"),
+        (None, "rolled_back"),
+        *((state, "progressing") for state in ("deferred", "running", "scheduled", "queued")),
+    ],
 )
 def test_ending_the_waiting_task_by_hand_gives_the_traffic_back(world: World, state: str | None, phase: str) -> None:
     router, store = world.router, world.store

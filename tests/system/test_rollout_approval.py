@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import subprocess
@@ -51,6 +52,25 @@ def client(airflow_db: None) -> Iterator[Any]:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
+def numbers() -> Iterator[None]:
+    """Every trigger has a number of its own.
+
+    SQLite gives a number again when its row is gone; a triggerer that still knows the old trigger ignores the new one.
+    """
+    from airflow.models.trigger import Trigger
+    from sqlalchemy import event
+
+    fresh = itertools.count(1_000_000)
+
+    def number(_mapper: Any, _connection: Any, trigger: Any) -> None:
+        trigger.id = next(fresh)
+
+    event.listen(Trigger, "before_insert", number)
+    yield
+    event.remove(Trigger, "before_insert", number)
+
+
+@pytest.fixture(scope="module")
 def triggerer(airflow_db: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: F811
     """A triggerer in a process of its own; the path of its log."""
     log = tmp_path_factory.mktemp("triggerer") / "log"
@@ -66,6 +86,7 @@ def triggerer(airflow_db: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture
 def people(
     world: World,  # noqa: F811
+    numbers: None,
     triggerer: Path,
     client: Any,
     run_dag: Callable[..., Any],  # noqa: F811
