@@ -64,7 +64,8 @@ test-bare: setup ## Kernel and domains, where Airflow is not installed
 
 test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds of megabytes (Spark, SHAP)
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs --explanations
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt pyspark
+	@test -d $(BUILD)/spark/pyspark || $(BIN)/python -m pip install --quiet --no-deps --target $(BUILD)/spark \
+		--constraint constraints.txt pyspark py4j
 	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) MLOPS_EXPLAIN_PYTHON=$$(cat $(BUILD)/envs/explain-python) \
 		tests/system/run $(BIN)/python
 

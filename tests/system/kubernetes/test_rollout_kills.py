@@ -211,7 +211,7 @@ def arena(
         pytest.skip("the cluster is not the test bed's: nobody says which processes to kill")
     from tests.system.kubernetes.conftest import Cluster
 
-    testbed("gateway-up")
+    run_testbed("gateway-up")
     ensure_defined(api, HTTP_ROUTES, "gateway-api-httproutes.yaml")
     cluster = Cluster(kubeconfig=kubeconfig, namespace=namespace, api=api)
     for name, rate in ((STABLE, 0.0), (GOOD, 0.0), (BAD, 0.5)):
@@ -246,10 +246,10 @@ def _whole() -> Iterator[None]:
     yield
     for process, command in (("kube-apiserver", "kube-up"), ("kubelet", "kube-up"), ("gateway", "gateway-up")):
         if PROCESSES.is_dir() and not runs(process):
-            testbed(command)
+            run_testbed(command)
 
 
-def testbed(*arguments: str) -> None:
+def run_testbed(*arguments: str) -> None:
     done = subprocess.run([TESTBED, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -361,7 +361,7 @@ def test_the_api_server_is_away_for_a_while(arena: Arena, how: str) -> None:
             else:
                 os.kill(pid_of("kube-apiserver"), signal.SIGKILL)
                 time.sleep(1)
-                testbed("kube-up")
+                run_testbed("kube-up")
         # How long the new one takes to come up decides: what is unknown for too long goes back, by the worker or,
         # after the end of the lease, by the watchdog.
         end_of(arena, worker, may_lose=how == "killed")
@@ -374,7 +374,7 @@ def test_the_kubelet_is_killed(arena: Arena) -> None:
         until(lambda: arena.weight(route, GOOD) == 20, 30)
         os.kill(pid_of("kubelet"), signal.SIGKILL)
         time.sleep(2)
-        testbed("kube-up")
+        run_testbed("kube-up")
         end_of(arena, worker)
     assert phase(judge("kubelet killed", recorder)) == "promoted"
 
@@ -391,7 +391,7 @@ def test_the_gateway_is_killed(arena: Arena) -> None:
             for process in (*gateway.children(recursive=True), gateway):
                 process.kill()
             time.sleep(0.5)
-            testbed("gateway-up")
+            run_testbed("gateway-up")
             until(lambda: served(route), 30)
         end_of(arena, worker)
     assert phase(judge("gateway killed", recorder)) == "promoted"
