@@ -345,4 +345,5 @@ def test_a_full_log_is_counted_and_warned_about_while_answers_go_on(model_python
 
 
 def test_the_sample_can_be_read_as_json(small_model):
-    json.loads((small_model[0] / "smoke.json").read_text())
+    sample = json.loads((small_model[0] / "smoke.json").read_text())
+    assert len(sample["predictions"]) > 0
