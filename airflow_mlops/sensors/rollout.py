@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseSensorOperator, Context, PokeReturnValue
-from airflow.sdk.configuration import conf
+from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSensorTimeout
 
 from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError, TransientAdapterError
 from airflow_mlops.hooks.gateway import ModelGatewayHook
 from airflow_mlops.operators.outcome import airflow_errors
+from airflow_mlops.sensors.base import LookingSensor
 from airflow_mlops.triggers.events import from_payload
 
 if TYPE_CHECKING:
     from airflow_mlops.rollout.ending import Ending
+    from airflow_mlops.triggers.rollout_end import RolloutEndTrigger
 
 __all__ = ["RolloutSensor"]
 
-#: How much later than the trigger Airflow itself gives up on it.
-_GRACE_SECONDS = 300.0
 _EXPECTED = ("promoted", "rolled_back", "any")
 
 
-class RolloutSensor(BaseSensorOperator):
+class RolloutSensor(LookingSensor):
     """Wait until a route's rollout is over, and say how it ended.
 
     It reads what is stored beside the route, so it does not matter which DAG, or which Airflow, moves the traffic.
@@ -68,37 +65,22 @@ class RolloutSensor(BaseSensorOperator):
         candidate: str | None = None,
         expected: str = "promoted",
         gateway_conn_id: str = ModelGatewayHook.default_conn_name,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
+        super().__init__(**kwargs)
         self.model_name = model_name
         self.candidate = candidate
         self.expected = expected
         self.gateway_conn_id = gateway_conn_id
-        self.deferrable = deferrable
-        self._seen = ""
 
     def execute(self, context: Context) -> Any:
         """Look; in deferrable mode, go to sleep until it is over."""
         with airflow_errors():
             if self.expected not in _EXPECTED:
                 raise SpecificationError("expected", self.expected, "one of " + ", ".join(map(repr, _EXPECTED)))
-        if self.deferrable:
-            return self._look_or_sleep(time.time() + self.timeout)
-        try:
-            return super().execute(context)
-        except AirflowSensorTimeout as error:
-            raise AirflowSensorTimeout(self._too_late(self._seen)) from error
+        return super().execute(context)
 
-    @airflow_errors()
-    def poke(self, context: Context) -> PokeReturnValue | bool:  # noqa: ARG002 - Airflow's signature
-        """Look once."""
-        found = self._look()
-        return PokeReturnValue(is_done=True, xcom_value=self._result(found)) if found is not None else False
-
-    def resume(self, context: Context, event: Any) -> Any:  # noqa: ARG002 - Airflow's signature
+    def resume(self, context: Context, event: Any) -> Any:
         """Come back from the trigger, and look again: the next rollout may have begun since."""
         from airflow_mlops.triggers.rollout_end import RolloutEnded
 
@@ -107,41 +89,33 @@ class RolloutSensor(BaseSensorOperator):
             if seen.kind == "refused":
                 raise PermanentAdapterError(seen.message)
         if seen.kind == "timeout":
-            raise AirflowSensorTimeout(self._too_late(seen.message))
-        return self._look_or_sleep(seen.deadline)
+            raise AirflowSensorTimeout(self.too_late(seen.message))
+        return self.look_or_sleep(context, seen.deadline)
 
-    def _look_or_sleep(self, deadline: float) -> Any:
-        from airflow_mlops.triggers.rollout_end import RolloutEndTrigger
-
-        with airflow_errors():
-            found = self._look()
-        if found is not None:
-            return self._result(found)
-        if time.time() >= deadline:
-            raise AirflowSensorTimeout(self._too_late(self._seen))
-        return self.defer(
-            trigger=RolloutEndTrigger(
-                gateway_conn_id=self.gateway_conn_id,
-                route=self.model_name,
-                candidate=self.candidate or None,
-                deadline=deadline,
-                poll_seconds=self.poke_interval,
-            ),
-            method_name="resume",
-            timeout=timedelta(seconds=deadline - time.time() + self.poke_interval + _GRACE_SECONDS),
-        )
-
-    def _look(self) -> Ending | None:
+    def look(self, context: Context) -> dict[str, Any] | None:  # noqa: ARG002 - Airflow's signature
+        """Return how the rollout ended if it has."""
         from airflow_mlops.triggers.rollout_end import look
 
         try:
-            found, self._seen = look(
+            found, self.last_seen = look(
                 ModelGatewayHook(self.gateway_conn_id).store(), self.model_name, self.candidate or None
             )
         except TransientAdapterError as error:
-            found, self._seen = None, str(error)
-        self.log.info("Rollout of %s: %s", self._whose, self._seen)
-        return found
+            found, self.last_seen = None, str(error)
+        self.log.info("Rollout of %s: %s", self._whose, self.last_seen)
+        return self._result(found) if found is not None else None
+
+    def trigger(self, deadline: float) -> RolloutEndTrigger:
+        """Return what waits for the end."""
+        from airflow_mlops.triggers.rollout_end import RolloutEndTrigger
+
+        return RolloutEndTrigger(
+            gateway_conn_id=self.gateway_conn_id,
+            route=self.model_name,
+            candidate=self.candidate or None,
+            deadline=deadline,
+            poll_seconds=self.poke_interval,
+        )
 
     def _result(self, found: Ending) -> dict[str, Any]:
         if self.expected not in ("any", found.outcome):
@@ -156,5 +130,6 @@ class RolloutSensor(BaseSensorOperator):
     def _whose(self) -> str:
         return f"{self.candidate} on route {self.model_name}" if self.candidate else f"route {self.model_name}"
 
-    def _too_late(self, seen: str) -> str:
-        return f"the rollout of {self._whose} was not over within {self.timeout:g} seconds; last seen: {seen}"
+    def too_late(self, last_seen: str) -> str:
+        """Say what did not come in time."""
+        return f"the rollout of {self._whose} was not over within {self.timeout:g} seconds; last seen: {last_seen}"
