@@ -6,6 +6,7 @@ import os
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,24 @@ def answering_pods(api: Any, namespace: str, image: str, names: list[str]) -> No
     while not all(_ready(api.read_namespaced_pod(name, namespace)) for name in names):
         assert time.monotonic() < deadline, "the pods do not get ready"
         time.sleep(0.2)
+    addresses = [api.read_namespaced_service(name, namespace).spec.cluster_ip for name in names]
+    while not all(answers(f"http://{address}") for address in addresses):
+        assert time.monotonic() < deadline, "the Services do not lead to their pods"
+        time.sleep(0.2)
+
+
+def answers(url: str) -> bool:
+    """Tell whether a model server answers there, and no other server does.
+
+    Until the node knows a Service's address, packets to it leave the machine, and who answers outside may hold the
+    connection open; so tests ask the Service itself before a gateway may connect to it.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(urllib.request.Request(url, data=b"{}"), timeout=2) as answer:
+            return bool(answer.status == 200 and answer.headers["x-model-version"])
+    except OSError:
+        return False
 
 
 def remove_pods(api: Any, namespace: str, names: list[str]) -> None:

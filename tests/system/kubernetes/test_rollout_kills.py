@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from airflow_mlops.testing.invariants import Bounds, violations
 from airflow_mlops.testing.traffic_trace import CONTROL, GATEWAY, Recorder, Trace, table
 from tests.system.kubernetes.conftest import TESTBED
 from tests.system.kubernetes.definitions import ensure_defined
+from tests.system.kubernetes.gateway import answers
 from tests.system.kubernetes.rollout_worker import PORT
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -232,6 +232,8 @@ def arena(
     objects = KubernetesObjects(api.api_client, namespace)
     arena = Arena(objects, cluster, kubeconfig, folder / "no-metrics", folder / "worker.log")
     until(lambda: len(arena.ready()) == 3, 90)
+    addresses = [api.read_namespaced_service(name, namespace).spec.cluster_ip for name in (STABLE, GOOD, BAD)]
+    until(lambda: all(answers(f"http://{address}:{PORT}") for address in addresses), 30)
     yield arena
     for route in objects.list(HTTP_ROUTES, {}):
         objects.delete(HTTP_ROUTES, route["metadata"]["name"])
@@ -279,12 +281,7 @@ def until(what: Callable[[], Any], seconds: float) -> None:
 
 
 def served(route: str) -> bool:
-    request = urllib.request.Request(f"{URL}/v2/models/{route}/infer", data=b"{}")
-    try:
-        with urllib.request.urlopen(request, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    return answers(f"{URL}/v2/models/{route}/infer")
 
 
 def judge(what: str, recorder: Recorder, candidate: str = GOOD) -> Trace:
