@@ -17,7 +17,16 @@ from airflow_mlops.verdict import CheckResult, Verdict
 __all__ = ["Decision", "Evidence", "Origin", "chain", "digest", "verify_chain"]
 
 Decision = Literal[
-    "validation", "evaluation", "gate", "approval", "registration", "rollout", "promotion", "drift", "retraining"
+    "validation",
+    "evaluation",
+    "gate",
+    "approval",
+    "registration",
+    "rollout",
+    "promotion",
+    "drift",
+    "retraining",
+    "card",
 ]
 
 

@@ -24,7 +24,7 @@ from airflow_mlops.hooks.names import original_name, safe_name
 if TYPE_CHECKING:
     from airflow_mlops.hooks.artifacts import ArtifactStore
 
-__all__ = ["append", "read", "subjects"]
+__all__ = ["append", "document", "names", "read", "subjects"]
 
 _NAME = re.compile(r"(\d{6})-([0-9a-f]{12})\.json")
 _ATTEMPTS = 50
@@ -51,16 +51,40 @@ def read(store: ArtifactStore, subject: str) -> tuple[Evidence, ...]:
     :raises ContractError: if a document was changed, removed or reordered
     """
     documents = []
-    for position, name in enumerate(_names(store, subject), start=1):
-        match = _NAME.fullmatch(name)
-        where = store.uri("evidence", subject, name)
-        document = _document(store, subject, name)
-        if match is None or int(match[1]) != position:
+    for position, name in enumerate(names(store, subject), start=1):
+        if int(name[:6]) != position:
+            where = store.uri("evidence", subject, name)
             raise ContractError(f"{where}: number {position} of the chain is missing or stands twice")
-        if digest(document).removeprefix("sha256:")[:12] != match[2]:
-            raise ContractError(f"{where}: the content is not what its name promises; the document was changed")
-        documents.append(document)
+        documents.append(document(store, subject, name))
     return verify_chain(documents)
+
+
+def names(store: ArtifactStore, subject: str) -> list[str]:
+    """Return the file names of a subject's documents, oldest first; none of them is read."""
+    folder = store.path("evidence", subject)
+    # Listings are cached by some file systems; the newest document must be seen.
+    folder.fs.invalidate_cache()
+    if not folder.fs.exists(folder.path):
+        return []
+    found = (entry.rsplit("/", 1)[-1] for entry in folder.fs.ls(folder.path, detail=False))
+    return sorted(name for name in found if _NAME.fullmatch(name))
+
+
+def document(store: ArtifactStore, subject: str, name: str) -> Evidence:
+    """Read one document and check that its content is what its name promises.
+
+    :param name: one of :func:`names`
+    :raises SpecificationError: if this is no name of a document
+    :raises ContractError: if it is not there, or was changed
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise SpecificationError("name", name, "the name of an evidence document, 000001-0123456789ab.json")
+    found = _document(store, subject, name)
+    if found.subject != subject or digest(found).removeprefix("sha256:")[:12] != match[2]:
+        where = store.uri("evidence", subject, name)
+        raise ContractError(f"{where}: the content is not what its name promises; the document was changed")
+    return found
 
 
 def subjects(store: ArtifactStore) -> tuple[str, ...]:
@@ -107,27 +131,17 @@ def _append_remote(store: ArtifactStore, evidence: Evidence) -> tuple[str, str]:
 
 
 def _linked(store: ArtifactStore, evidence: Evidence) -> tuple[int, Evidence]:
-    names = _names(store, evidence.subject)
-    if not names:
+    present = names(store, evidence.subject)
+    if not present:
         return 1, replace(evidence, previous=None)
-    last = _document(store, evidence.subject, names[-1])
-    return int(names[-1][:6]) + 1, replace(evidence, previous=digest(last))
+    last = _document(store, evidence.subject, present[-1])
+    return int(present[-1][:6]) + 1, replace(evidence, previous=digest(last))
 
 
 def _write(store: ArtifactStore, number: int, evidence: Evidence) -> tuple[str, str]:
     identity = digest(evidence)
     name = f"{number:06d}-{identity.removeprefix('sha256:')[:12]}.json"
     return store.write_json(evidence, "evidence", evidence.subject, name), identity
-
-
-def _names(store: ArtifactStore, subject: str) -> list[str]:
-    folder = store.path("evidence", subject)
-    # Listings are cached by some file systems; the newest document must be seen.
-    folder.fs.invalidate_cache()
-    if not folder.fs.exists(folder.path):
-        return []
-    found = (entry.rsplit("/", 1)[-1] for entry in folder.fs.ls(folder.path, detail=False))
-    return sorted(name for name in found if _NAME.fullmatch(name))
 
 
 def _document(store: ArtifactStore, subject: str, name: str) -> Evidence:
