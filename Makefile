@@ -11,7 +11,7 @@ UP_OPTIONS := $(if $(PORT_BASE),--port-base $(PORT_BASE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-bad-data demo-bad-model demo-bad-canary demo-drift demo-kills demo-down test test-bare test-system \
-	lint format bench build build-images clean
+	docs lint format bench build build-images clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -68,6 +68,11 @@ test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds
 		--constraint constraints.txt pyspark py4j
 	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) MLOPS_EXPLAIN_PYTHON=$$(cat $(BUILD)/envs/explain-python) \
 		tests/system/run $(BIN)/python
+
+docs: setup ## The documentation as a site, in build/docs; a warning is an error
+	@$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet \
+		--doctree-dir $(BUILD)/doctrees docs $(BUILD)/docs
+	@echo "$(BUILD)/docs/index.html"
 
 lint: setup ## Style, types and the direction of imports
 	$(BIN)/ruff check .
