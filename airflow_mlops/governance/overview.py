@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airflow_mlops.evidence import Evidence, Origin
-from airflow_mlops.governance.timeline import Document, model_digest_of, reason_of, title_of, version_of, weights_of
+from airflow_mlops.governance.decided import Document, model_digest_of, reason_of, title_of, version_of, weights_of
 from airflow_mlops.verdict import Verdict
 
 __all__ = [
