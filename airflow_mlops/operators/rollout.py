@@ -288,7 +288,7 @@ class CanaryRolloutOperator(MLOpsOperator):
                 return self._end(state, result)
             if self.deferrable:
                 self._sleep(context, token, state)
-            state = wait_here(gateway, state, token=token, log=self.log)
+            state = wait_here(context, gateway, state, token=token, log=self.log)
 
     def _sleep(self, context: Context, token: int, state: RolloutState) -> NoReturn:
         trigger = trigger_that_looks(

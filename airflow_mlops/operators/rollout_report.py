@@ -19,10 +19,12 @@ __all__ = ["publish_rollout", "push_result"]
 
 def publish_rollout(context: Context, fleet: ServerFleet, state: RolloutState) -> str:
     """Record the decisions and show them; return where the last one is recorded, empty if it was before."""
+    from airflow_mlops.hooks.live import publish_live
     from airflow_mlops.hooks.rollout_evidence import record_decisions
     from airflow_mlops.rollout.html import render_html
 
     store = ArtifactStore.from_config()
+    publish_live(origin(context), state)
     evidence_uri = record_decisions(store, origin(context), fleet, state)
     publish_report(context, store, "rollout", render_html(state, evidence_uri=evidence_uri))
     return evidence_uri

@@ -26,25 +26,32 @@ def trigger_that_looks(
     from airflow_mlops.rollout.state import awaits_approval
     from airflow_mlops.triggers.rollout import RolloutTrigger
 
-    who = origin(context)
     return RolloutTrigger(
         gateway_conn_id=gateway_conn_id,
         route=state.model_name,
         token=token,
         look_seconds=state.spec.look_seconds,
-        task={"dag_id": who.dag_id, "run_id": who.run_id, "task_id": who.task_id, "map_index": who.map_index},
+        task=_task(context),
         started_at=state.started_at,
         asked=show_question(context, state, assigned_users) if awaits_approval(state) else "",
     )
 
 
-def wait_here(gateway: Gateway, state: RolloutState, *, token: int, log: Any) -> RolloutState:
+def wait_here(context: Context, gateway: Gateway, state: RolloutState, *, token: int, log: Any) -> RolloutState:
     """Look from this process until something has to be done."""
+    from airflow_mlops.hooks.live import LivePage
     from airflow_mlops.rollout.plan import describe
 
+    live = LivePage(_task(context))
     while True:
         time.sleep(state.spec.look_seconds)
         state, plan = gateway.look(state.model_name, token=token)
+        live.publish(state)
         log.info("%s", describe(plan))
         if plan.has_effects:
             return state
+
+
+def _task(context: Context) -> dict[str, Any]:
+    who = origin(context)
+    return {"dag_id": who.dag_id, "run_id": who.run_id, "task_id": who.task_id, "map_index": who.map_index}

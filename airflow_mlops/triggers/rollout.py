@@ -11,6 +11,7 @@ from zlib import crc32
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_mlops.exceptions import StaleWriteError, TransientAdapterError
+from airflow_mlops.hooks.live import LivePage
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.plan import Plan, describe
 from airflow_mlops.rollout.state import RolloutState, awaits_approval
@@ -62,6 +63,7 @@ class RolloutTrigger(BaseTrigger):
         self.asked = asked
         self._told: tuple[str, str] | None = None
         self._told_at = 0.0
+        self._live = LivePage(task)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -111,7 +113,7 @@ class RolloutTrigger(BaseTrigger):
     async def _look(self, gateway: Gateway) -> RolloutEvent | None:
         """Return what has to be done, None when nothing has."""
         try:
-            state, plan = await in_thread(gateway.look, self.route, token=self.token)
+            state, plan = await in_thread(self._look_and_show, gateway)
         except TransientAdapterError as error:
             # The store could not be reached: nothing was recorded, so the budget for the unknown runs on.
             self.log.warning("%s: %s", self.route, error)
@@ -123,6 +125,11 @@ class RolloutTrigger(BaseTrigger):
         if plan.has_effects:
             return self._event("act", describe(plan))
         return self._event("ask", describe(plan)) if waits and not self.asked else None
+
+    def _look_and_show(self, gateway: Gateway) -> tuple[RolloutState, Plan]:
+        state, plan = gateway.look(self.route, token=self.token)
+        self._live.publish(state)
+        return state, plan
 
     def _tell(self, plan: Plan) -> None:
         said, now = (plan.action, plan.verdict.value), time.monotonic()
