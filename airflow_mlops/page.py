@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-__all__ = ["render_page"]
+__all__ = ["environment", "render_page"]
 
 
 def render_page(template: str, /, **values: Any) -> str:
@@ -16,10 +16,14 @@ def render_page(template: str, /, **values: Any) -> str:
     :param template: path of a template below this package that extends ``templates/base.html``
     :param values: what the template speaks of
     """
-    environment = Environment(
+    return environment().get_template(template).render(**values)
+
+
+def environment() -> Environment:
+    """Return what reads and fills templates: paths count from this package, every value is escaped."""
+    return Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(_read)
     )
-    return environment.get_template(template).render(**values)
 
 
 def _read(name: str) -> str | None:

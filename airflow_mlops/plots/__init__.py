@@ -11,6 +11,7 @@ from airflow_mlops.plots.curves import Curve, curves, histogram
 from airflow_mlops.plots.forest import ForestRow, forest
 from airflow_mlops.plots.reliability import ReliabilityPoint, reliability
 from airflow_mlops.plots.svg import Picture, Tone
+from airflow_mlops.plots.weights import weight_bar, weights_over_time
 
 __all__ = [
     "Bar",
@@ -25,4 +26,6 @@ __all__ = [
     "forest",
     "histogram",
     "reliability",
+    "weight_bar",
+    "weights_over_time",
 ]

@@ -29,7 +29,7 @@ Tone = Literal["new", "soft", "pass", "warn", "fail"]
 """Whose mark it is: the candidate's, the champion's, or a judgement's."""
 
 #: Colours are the page's; outside of one of our pages a picture has the colour of the text.
-COLOURS = {tone: f"var(--{tone}, currentColor)" for tone in ("new", "soft", "pass", "warn", "fail", "ink", "line")}
+COLOURS = {tone: f"var(--{tone}, currentColor)" for tone in ("new", "soft", "pass", "warn", "fail", "ink", "line", "paper")}
 
 _LONGEST_LABEL = 30
 
@@ -152,7 +152,9 @@ def picture(parts: Sequence[str], *, title: str, description: str, height: float
             height=height,
             font_size="12",
             font_family="inherit",
-            style="display:block;overflow:visible",
+            # attributes, no style: pages of the Airflow UI forbid styles that are written into the markup
+            display="block",
+            overflow="visible",
         )
     )
 
