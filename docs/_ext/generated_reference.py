@@ -163,7 +163,8 @@ def _properties(schema: Mapping[str, Any], kind: Any, where: str) -> Iterator[st
         inner, below = _inner(one), _dataclass_in(hints.get(name))
         if inner is not None and below is not None:
             text = (inspect.getdoc(below) or "").partition("\n:param")[0].replace("``", "`")
-            yield f"### `{where}{name}`\n\n{_ROLE.sub(r'`\1`', text).strip()}\n"
+            text = _ROLE.sub(r"`\1`", text).strip()
+            yield f"## `{where}{name}`\n\n{text}\n"
             yield from _properties(inner, below, f"{where}{name}.")
 
 
