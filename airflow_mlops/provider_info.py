@@ -10,6 +10,7 @@ __all__ = ["get_provider_info"]
 
 _INTEGRATION = "MLOps"
 _OPERATORS = (
+    "approval",
     "datasets",
     "docker",
     "docker_evaluation",
@@ -66,6 +67,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": [
             "airflow_mlops.links.endpoint.EndpointLink",
             "airflow_mlops.links.mlflow.MLflowRunLink",
+            *(f"airflow_mlops.links.pages.{name}Link" for name in ("Evidence", "Image", "Model", "Pod", "Run")),
             "airflow_mlops.links.report.ReportLink",
         ],
         "notifications": ["airflow_mlops.notifications.rollout.RolloutNotifier"],
@@ -158,6 +160,15 @@ def _options() -> dict[str, Any]:
         "local_home": _option(
             "Folder of the embedded stack that `airflow mlops local` starts.",
             "/srv/mlops",
+        ),
+        "pod_url": _option(
+            "Where a pod is shown, for the link on tasks that run one; {namespace} and {name} are filled in.",
+            "https://dashboard.example.com/#/pod/{namespace}/{name}",
+        ),
+        "image_url": _option(
+            "Where an image is shown, for the link on tasks that make or run one; {repository}, {tag} and {digest} are "
+            "filled in.",
+            "https://registry.example.com/repository/{repository}?tag={tag}",
         ),
         "backend": _option(
             "Where training and evaluation run if their DAG leaves it open: local, docker or kubernetes; local if this "

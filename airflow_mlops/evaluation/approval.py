@@ -10,7 +10,7 @@ from airflow_mlops.evaluation.question import rounded
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.verdict import CheckResult, Verdict, combine
 
-__all__ = ["APPROVE", "REJECT", "Answer", "ApprovalRule", "answer_check", "form", "worst_first"]
+__all__ = ["APPROVE", "REJECT", "Answer", "ApprovalRule", "answer_check", "check_table", "form", "worst_first"]
 
 #: What a person chooses between; without an answer it is the second.
 APPROVE, REJECT = "Approve", "Reject"
@@ -113,19 +113,27 @@ def form(
     :param report_address: where the gate's page is
     :param until: when the question is answered with a rejection
     """
-    order = worst_first(checks)
     lines = [
         f"The gate's own verdict is **{verdict.value}**. [The report]({report_address}) shows the numbers.",
         "",
+        *check_table(checks),
+    ]
+    lines += ["", *(f"- {name}: `{text}`" for name, text in references.items())]
+    lines += [f"- evidence: `{evidence_digest}`", "", _CONDITIONS.format(until=until)]
+    return "\n".join(lines)
+
+
+def check_table(checks: Sequence[CheckResult]) -> list[str]:
+    """Return the lines of a table of judgements in Markdown, the worst first."""
+    order = worst_first(checks)
+    lines = [
         f"| {' | '.join(_HEAD)} |",
         f"|{' --- |' * len(_HEAD)}",
         *(f"| {' | '.join(map(_cell, _row(check)))} |" for check in order[:_ROWS]),
     ]
     if len(order) > _ROWS:
         lines += ["", f"{len(order) - _ROWS:,} more checks, none of them worse, are in the report."]
-    lines += ["", *(f"- {name}: `{text}`" for name, text in references.items())]
-    lines += [f"- evidence: `{evidence_digest}`", "", _CONDITIONS.format(until=until)]
-    return "\n".join(lines)
+    return lines
 
 
 def worst_first(checks: Sequence[CheckResult]) -> list[CheckResult]:

@@ -1,10 +1,10 @@
-"""Which commit a folder's git checkout is at, read from its files: workers need not have git."""
+"""Which commit a folder's git checkout is at, read from its files, and who wrote it: workers need not have git."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["revision_of"]
+__all__ = ["author_of", "revision_of"]
 
 _LENGTHS = (40, 64)
 
@@ -26,6 +26,24 @@ def revision_of(folder: Path) -> str | None:
         except (OSError, UnicodeDecodeError):
             return None
     return None
+
+
+def author_of(folder: Path, revision: str) -> tuple[str, str] | None:
+    """Return name and mail address of who wrote a commit; None where there is no git, or it does not know the commit.
+
+    :param folder: any folder in the checkout
+    :param revision: the commit, in full
+    """
+    import subprocess
+
+    if _commit(revision) is None:
+        return None
+    command = ["git", "-C", str(folder), "show", "--no-patch", "--no-show-signature", "--format=%an%n%ae", revision]
+    try:
+        said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.splitlines()  # noqa: S603 - a fixed command with a checked commit
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
+    return (said[0], said[1]) if len(said) == 2 and all(said) else None
 
 
 def _of_worktree(marker: Path) -> str | None:

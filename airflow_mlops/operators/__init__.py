@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from airflow_mlops.operators.approval import ApproveReleaseOperator
     from airflow_mlops.operators.datasets import SnapshotDatasetOperator
     from airflow_mlops.operators.docker import TrainInDockerOperator
     from airflow_mlops.operators.docker_evaluation import EvaluateInDockerOperator
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.warm_step import RunInWarmPodOperator, StopWarmPodOperator
 
 __all__ = [
+    "ApproveReleaseOperator",
     "BuildImageOperator",
     "CanaryRolloutOperator",
     "CheckImageOperator",
@@ -70,6 +72,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ApproveReleaseOperator": "approval",
     "BuildImageOperator": "images",
     "CanaryRolloutOperator": "rollout",
     "CheckImageOperator": "image_checks",

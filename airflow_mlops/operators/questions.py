@@ -40,6 +40,7 @@ def ask(
     assigned_users: Sequence[Any],
     timeout: timedelta,
     resume: str,
+    fields: Mapping[str, Any] | None = None,
     **remembered: str,
 ) -> NoReturn:
     """Show a form in Airflow and park the task until somebody answers it or the time is up, which rejects.
@@ -47,19 +48,28 @@ def ask(
     :param body: Markdown
     :param assigned_users: who may answer; empty for everybody who may act on the DAG
     :param resume: the operator's method that goes on, with ``event`` and what is remembered
+    :param fields: what else the form asks for, name to Airflow's description of a parameter
     :param remembered: its further arguments; all else of this process is lost
     """
-    show_form(context, subject=subject, body=body, assigned_users=assigned_users)
+    show_form(context, subject=subject, body=body, assigned_users=assigned_users, fields=fields)
     raise TaskAwaitingInput(method_name=resume, kwargs=dict(remembered), timeout=timeout)
 
 
-def show_form(context: Context, *, subject: str, body: str, assigned_users: Sequence[Any]) -> None:
+def show_form(
+    context: Context,
+    *,
+    subject: str,
+    body: str,
+    assigned_users: Sequence[Any],
+    fields: Mapping[str, Any] | None = None,
+) -> None:
     """Show a form in Airflow; while the task waits, also with a trigger, an answer wakes it.
 
-    A second form of the same task instance asks anew, but Airflow keeps subject and body of the first.
+    A second form of the same task instance asks anew, but Airflow keeps subject, body and fields of the first.
 
     :param body: Markdown
     :param assigned_users: who may answer; empty for everybody who may act on the DAG
+    :param fields: what else the form asks for, name to Airflow's description of a parameter
     """
     from airflow.sdk.execution_time.hitl import upsert_hitl_detail
 
@@ -76,7 +86,8 @@ def show_form(context: Context, *, subject: str, body: str, assigned_users: Sequ
                 "value": "",
                 "description": "Why; it becomes part of the evidence.",
                 "schema": {"type": ["string", "null"], "maxLength": _LONGEST_COMMENT},
-            }
+            },
+            **(fields or {}),
         },
         assigned_users=list(assigned_users),
     )
