@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from airflow_mlops.local.database import keep_trigger_numbers
 from airflow_mlops.rollout.state import RolloutState
 from airflow_mlops.testing.gateway import Traffic
 from tests.airflow.conftest import airflow_db, artifact_root, connection, run_dag  # noqa: F401 - fixtures
@@ -52,22 +52,11 @@ def client(airflow_db: None) -> Iterator[Any]:  # noqa: F811
 
 
 @pytest.fixture(scope="module")
-def numbers() -> Iterator[None]:
-    """Every trigger has a number of its own.
+def numbers(airflow_db: None) -> None:  # noqa: F811
+    """Every trigger has a number of its own, as in the embedded stack."""
+    from airflow.settings import engine
 
-    SQLite gives a number again when its row is gone; a triggerer that still knows the old trigger ignores the new one.
-    """
-    from airflow.models.trigger import Trigger
-    from sqlalchemy import event
-
-    fresh = itertools.count(1_000_000)
-
-    def number(_mapper: Any, _connection: Any, trigger: Any) -> None:
-        trigger.id = next(fresh)
-
-    event.listen(Trigger, "before_insert", number)
-    yield
-    event.remove(Trigger, "before_insert", number)
+    keep_trigger_numbers(Path(str(engine.url.database)))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from airflow.sdk import DAG, task
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_mlops.codec import encode
-from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.decorators import gate_task
 
@@ -135,10 +134,26 @@ def test_training_goes_where_the_setting_says(monkeypatch):
         task.train(model_name="m", backend="local")(_named("here"))()
     assert dag.get_task("in_docker").image == "mlops-trainer:1"
     assert not hasattr(dag.get_task("here"), "image")
-    with pytest.raises(
-        SpecificationError, match=r"@task\.train: 'TrainOnKubernetesOperator' is not accepted; expected "
-    ):
-        task.train(model_name="m", backend="kubernetes", kubernetes=image)
+
+
+def test_a_function_trains_in_a_pod_by_one_argument():
+    pytest.importorskip("airflow.providers.cncf.kubernetes")
+    from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
+
+    settings = {"image": "mlops-trainer:1", "poll_interval_seconds": 0.5}
+    with DAG("pods", schedule=None) as dag:
+        task.train(model_name="m", backend="kubernetes", kubernetes=settings, timeout_seconds=90)(_named("pod"))(1)
+        task.train(model_name="m", backend="kubernetes", kubernetes=settings)(_named("pods")).expand(given=[1, 2])
+    made = dag.get_task("pod")
+    assert isinstance(made, TrainOnKubernetesOperator)
+    assert (made.image, made.poll_interval, made.active_deadline_seconds) == ("mlops-trainer:1", 0.5, 90)
+    document = json.loads(json.dumps(DagSerialization.serialize_dag(dag)))
+    tasks = {one.task_id: one for one in DagSerialization.deserialize_dag(document).tasks}
+    assert {name: (one.operator_name, one.is_mapped) for name, one in tasks.items()} == {
+        "pod": ("@task.train", False),
+        "pods": ("@task.train", True),
+    }
+    assert {"op_kwargs", "datasets", "image"} <= set(tasks["pod"].template_fields)
 
 
 def _named(name):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import uuid
 
 import pytest
+from airflow.sdk import DAG, task
 
 from airflow_mlops.codec import decode
 from airflow_mlops.hooks.artifacts import ArtifactStore
@@ -29,6 +31,30 @@ def test_a_training_returns_a_model_that_verifies_and_leaves_no_pod(train, argum
     assert result["metrics"] == {"auc": 0.7}
     model = decode(ModelRef, result["model"])
     assert (ArtifactStore.from_config().localize(model) / "weights.txt").read_text() == "0.5"
+    assert len(runs()) == 1
+    cluster.wait_empty()
+
+
+@BOTH
+def test_a_function_says_what_a_pod_trains_with(run_dag, arguments, cluster, runs, deferrable):
+    given = arguments(deferrable=deferrable)
+    settings = ("image", "image_pull_policy", "config_file", "namespace", "pod_resources", "artifacts", "deferrable")
+    kubernetes = {name: given.pop(name) for name in settings}
+    found = {name: given.pop(name) for name in ("datasets", "parameters", "entrypoint")}
+    with DAG(f"function_{uuid.uuid4().hex[:8]}", schedule=None) as dag:
+
+        @task.train(backend="kubernetes", kubernetes=kubernetes, **given)
+        def train(month):
+            return {**found, "parameters": {**found["parameters"], "month": month}}
+
+        @task
+        def last(model):
+            return model["digest"]
+
+        last(train("2013-01")["model"])
+    run = run_dag(dag)
+    assert run.states == {"train": "success", "last": "success"}
+    assert run.xcom("last") == run.xcom("train")["model"]["digest"]
     assert len(runs()) == 1
     cluster.wait_empty()
 
