@@ -7,7 +7,6 @@ missing keys and wrong types raise :class:`~airflow_mlops.exceptions.Specificati
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 import json
@@ -103,6 +102,8 @@ def _dataclass(cls: Any, value: Any, where: str) -> Any:
     fields = _shape(cls)
     for key in value:
         if key not in fields:
+            import difflib  # noqa: PLC0415 - for this message only, and every import of ours would pay for it
+
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"did you mean {near[0]!r}? One of" if near else "one of"
             raise SpecificationError(f"{where}.{key}", value[key], f"no such field; {hint} {', '.join(fields)}")

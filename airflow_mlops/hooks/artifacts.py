@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context, ObjectStoragePath
 
 from airflow_mlops.codec import encode
-from airflow_mlops.evidence import Evidence, Origin
 from airflow_mlops.exceptions import ContractError, DigestMismatchError, SpecificationError
 from airflow_mlops.hooks import settings
 from airflow_mlops.hooks.names import original_name, safe_name
 from airflow_mlops.hooks.transfer import copy_file, download, files_at, local_path, remote_files, write_file
-from airflow_mlops.manifest import Manifest, hash_stream, manifest_of, verify
-from airflow_mlops.references import DatasetRef, ModelRef
+
+if TYPE_CHECKING:
+    from airflow_mlops.evidence import Evidence, Origin
+    from airflow_mlops.manifest import Manifest
+    from airflow_mlops.references import DatasetRef, ModelRef
 
 __all__ = ["ArtifactStore", "local_path", "origin"]
 
 
 def origin(context: Context) -> Origin:
     """Name the task instance that is running."""
+    from airflow_mlops.evidence import Origin
+
     ti = context["ti"]
     return Origin(
         dag_id=ti.dag_id,
@@ -114,6 +118,8 @@ class ArtifactStore:
 
         :raises ContractError: if nothing is there
         """
+        from airflow_mlops.manifest import Manifest, hash_stream, manifest_of
+
         local = local_path(uri)
         if local is not None:
             return manifest_of(local, exclude=exclude)
@@ -138,6 +144,8 @@ class ArtifactStore:
         :return: URI and manifest of the published directory
         :raises ContractError: if the target holds other content, or ``local`` is no directory
         """
+        from airflow_mlops.manifest import manifest_of
+
         if not local.is_dir():
             raise ContractError(f"{local}: there is no directory here to publish")
         manifest = manifest_of(local, exclude=exclude)
@@ -164,6 +172,8 @@ class ArtifactStore:
         :raises DigestMismatchError: if the content is not what was named
         :raises ContractError: if nothing is there
         """
+        from airflow_mlops.manifest import verify
+
         uri = subject if isinstance(subject, str) else subject.uri
         wanted = digest if isinstance(subject, str) else subject.digest
         if wanted is None:
@@ -208,6 +218,8 @@ class ArtifactStore:
 
     def reports(self, dag_id: str, run_id: str) -> tuple[tuple[Origin, str], ...]:
         """Find the reports that a run's tasks have kept: who wrote it, and its name; sorted."""
+        from airflow_mlops.evidence import Origin
+
         found = []
         for path in files_at(self.path("reports", dag_id, run_id)):
             if not path.endswith(".html"):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
-from airflow_mlops.evidence import Origin
 from airflow_mlops.exceptions import AdapterError, SpecificationError
 
 if TYPE_CHECKING:
     from airflow_mlops.adapters.registry.mlflow_runs import RunStatus
     from airflow_mlops.adapters.registry.mlflow_server import MLflowServer
+    from airflow_mlops.evidence import Origin
     from airflow_mlops.governance.awaited import Sighting
     from airflow_mlops.governance.ports import ModelRegistry
 

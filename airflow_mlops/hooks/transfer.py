@@ -9,11 +9,14 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from airflow.sdk import ObjectStoragePath
 
 from airflow_mlops.exceptions import ContractError, DigestMismatchError
-from airflow_mlops.manifest import FileEntry, hash_stream, manifest_of, verify
+
+if TYPE_CHECKING:
+    from airflow_mlops.manifest import FileEntry
 
 __all__ = ["copy_file", "download", "files_at", "local_path", "remote_files", "write_file"]
 
@@ -57,6 +60,8 @@ def copy_file(source: Path, where: ObjectStoragePath, entry: FileEntry, *, exist
     :param exists: whether something lies there already
     :raises ContractError: if other content lies there
     """
+    from airflow_mlops.manifest import hash_stream
+
     if exists:
         with where.fs.open(where.path, "rb") as stream:
             if hash_stream(stream, entry.path) == entry:
@@ -77,6 +82,8 @@ def download(where: ObjectStoragePath, digest: str) -> Path:
     :raises DigestMismatchError: if the content is not what was named
     :raises ContractError: if nothing is there
     """
+    from airflow_mlops.manifest import manifest_of, verify
+
     cache = Path(tempfile.gettempdir()) / f"airflow-mlops-{os.getuid()}" / digest.removeprefix("sha256:")
     kept = cache / where.name
     if kept.exists() and manifest_of(kept).digest == digest:

@@ -21,8 +21,9 @@ def database(tmp_path: Path) -> Path:
     """A copy of a migrated database, with whatever other tests have left in it."""
     from airflow.settings import engine
 
+    assert engine is not None
     copy = tmp_path / "airflow.db"
-    with closing(sqlite3.connect(engine.url.database)) as source, closing(sqlite3.connect(copy)) as target:
+    with closing(sqlite3.connect(str(engine.url.database))) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     return copy
 

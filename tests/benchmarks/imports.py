@@ -1,7 +1,12 @@
-"""What importing an operator and parsing a DAG cost over a bare ``BaseOperator``."""
+"""What importing an operator and parsing a DAG cost over a bare ``BaseOperator``.
+
+Every module is compiled before the first measurement, as ``pip install`` leaves it: where the environment forbids
+Python to write bytecode, compiling our modules at every import would cost more than importing them.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -69,11 +74,16 @@ def _run(file: Path) -> str:
 
 def _interleaved(ours: str, peer: str, path: str, runs: int) -> tuple[float, float]:
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(runs):
-        for body, kept in zip((ours, peer), times, strict=True):
-            code = _TIMED.format(path=path, body=body)
-            answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-            kept.append(float(answer.stdout.splitlines()[-1]) * 1000)
+    with tempfile.TemporaryDirectory() as compiled:
+        variables = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONDONTWRITEBYTECODE": ""}
+        for round_number in range(runs + 1):
+            for body, kept in zip((ours, peer), times, strict=True):
+                code = _TIMED.format(path=path, body=body)
+                answer = subprocess.run(
+                    [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables
+                )
+                if round_number > 0:  # the first one compiles
+                    kept.append(float(answer.stdout.splitlines()[-1]) * 1000)
     return statistics.median(times[0]), statistics.median(times[1])
 
 

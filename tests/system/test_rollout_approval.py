@@ -56,6 +56,7 @@ def numbers(airflow_db: None) -> None:  # noqa: F811
     """Every trigger has a number of its own, as in the embedded stack."""
     from airflow.settings import engine
 
+    assert engine is not None
     keep_trigger_numbers(Path(str(engine.url.database)))
 
 
