@@ -42,7 +42,7 @@ def age(seconds: float | None) -> str:
 
 def sign(verdict: Any) -> str:
     """Return the letter that says what a verdict's colour says."""
-    return _SIGNS.get(getattr(verdict, "value", verdict), "–")
+    return _SIGNS.get(getattr(verdict, "value", verdict), "-")
 
 
 def short(digest: str | None) -> str:
@@ -53,7 +53,7 @@ def short(digest: str | None) -> str:
 def plain(found: Any) -> str:
     """Return a number as a person writes it: separators in counts, four digits of what was measured."""
     if found is None:
-        return "–"
+        return "-"
     if isinstance(found, bool) or not isinstance(found, int | float):
         return str(found)
     return f"{found:,}" if isinstance(found, int) else f"{found:.4g}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from airflow_mlops.plots import ForestRow, Picture, forest, weight_bar, weights_over_time
+from airflow_mlops.plots import ForestRow, Picture, Tone, forest, weight_bar, weights_over_time
+from airflow_mlops.rollout.live import LiveMetric
 from airflow_mlops.stats.wilson import wilson_interval
-from airflow_mlops.verdict import CheckResult
 
 __all__ = ["PICTURES", "increase_plot", "rate_plot", "weight_plot"]
 
@@ -32,47 +32,44 @@ def weight_plot(changes: Sequence[_Change], *, model: str, new: str | None, unti
     return weights_over_time(pairs, title=f"Share of the requests to {model}, over time", new=new, until=until)
 
 
-def rate_plot(check: CheckResult, *, what: str, candidate: str, stable: str) -> Picture | None:
-    """Draw both models' shares of failures in a step with 95 % intervals, None while one has seen nothing.
-
-    :param check: the test of harm, which has the counts
-    :param what: what was counted
-    """
-    details = check.details
-    trials = (check.sample_size, details.get("baseline_sample_size"))
-    failures = (details.get("failures"), details.get("baseline_failures"))
-    if None in failures or not all(trials):
+def rate_plot(metric: LiveMetric, *, candidate: str, stable: str) -> Picture | None:
+    """Draw both models' shares of failures in this step with 95 % intervals, None while one has seen nothing."""
+    if not metric.trials or not metric.stable_trials:
         return None
-    rows = []
-    for name, failed, seen, tone in zip((candidate, stable), failures, trials, ("new", "soft"), strict=True):
-        low, high = wilson_interval(int(failed or 0), int(seen or 0), _CONFIDENCE)
-        share = int(failed or 0) / int(seen or 1)
-        rows.append(ForestRow(label=name, value=100 * share, low=100 * low, high=100 * high, tone=tone))  # type: ignore[arg-type]
-    return forest(rows, title=f"Percent of {what}", scale_to=(0.0,))
+    rows = (
+        _rate(candidate, metric.failures, metric.trials, "new"),
+        _rate(stable, metric.stable_failures, metric.stable_trials, "soft"),
+    )
+    return forest(rows, title=f"Percent of the {metric.what}, with 95 % intervals", scale_to=(0.0,))
 
 
-def increase_plot(harm: CheckResult, proof: CheckResult | None, *, what: str, tolerated: float) -> Picture | None:
-    """Draw by how much more the candidate fails, with the bounds of this look and of the proof over all looks.
+def increase_plot(metric: LiveMetric) -> Picture | None:
+    """Draw by how much more the candidate fails, up to the bound that holds however often one looks.
 
-    :param proof: the last try at a proof, None if there was none
-    :param tolerated: the greatest increase that is, a share; drawn as an upright line
+    The upright line is what is tolerated: the bound has to come below it.
     """
-    details = harm.details
-    if not harm.sample_size or not details.get("baseline_sample_size"):
+    if metric.increase is None or metric.low is None or metric.high is None:
         return None
-    parts = [("at this look, 95 %", details["increase"], details["increase_low"], details["increase_high"])]
-    if proof is not None and proof.value is not None and proof.low is not None and proof.high is not None:
-        parts.append(("bound at every look", proof.value, proof.low, proof.high))
+    parts = [("at this look, 95 %", metric.low, metric.high)]
+    if metric.proof_bound is not None:
+        parts.append(("bound at every look", metric.increase, metric.proof_bound))
     rows = [
-        ForestRow(label=label, value=100 * value, low=100 * low, high=100 * high, tone=_tone(high, tolerated))
-        for label, value, low, high in parts
+        ForestRow(
+            label=label,
+            value=100 * metric.increase,
+            low=100 * low,
+            high=100 * high,
+            tone="pass" if high <= metric.tolerated else "new",
+        )
+        for label, low, high in parts
     ]
-    title = f"Increase of {what}, in percentage points; the upright line is what is tolerated"
-    return forest(rows, title=title, reference=100 * tolerated, signed=True, scale_to=(0.0,))
+    title = f"Increase of the {metric.what}, in percentage points; tolerated up to the upright line"
+    return forest(rows, title=title, reference=100 * metric.tolerated, signed=True, scale_to=(0.0,))
 
 
-def _tone(high: float, tolerated: float) -> Any:
-    return "pass" if high <= tolerated else "new"
+def _rate(name: str, failures: int, trials: int, tone: Tone) -> ForestRow:
+    low, high = wilson_interval(failures, trials, _CONFIDENCE)
+    return ForestRow(label=name, value=100 * failures / trials, low=100 * low, high=100 * high, tone=tone)
 
 
 PICTURES: dict[str, Callable[..., Any]] = {
