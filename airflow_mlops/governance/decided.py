@@ -16,6 +16,7 @@ __all__ = [
     "number_behind",
     "reason_of",
     "references_of",
+    "slot_of",
     "title_of",
     "version_of",
     "weights_of",
@@ -52,6 +53,16 @@ class Reference:
     digest: str
     uri: str = ""
     label: str = ""
+
+
+def slot_of(evidence: Evidence) -> str:
+    """Return the kind of a decision, finer than :data:`~airflow_mlops.evidence.Decision`."""
+    if evidence.decision == "rollout":
+        check = evidence.notes.get("check")
+        return check if isinstance(check, str) and check else "rollout"
+    if evidence.decision == "promotion" and not evidence.verdict.promotes:
+        return "rejection"
+    return evidence.decision
 
 
 def title_of(evidence: Evidence) -> str:

@@ -9,8 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from airflow_mlops.evidence import Evidence, Origin
-from airflow_mlops.governance.decided import Document, model_digest_of, reason_of, title_of, version_of, weights_of
+from airflow_mlops.evidence import Origin
+from airflow_mlops.governance.decided import (
+    Document,
+    model_digest_of,
+    reason_of,
+    slot_of,
+    title_of,
+    version_of,
+    weights_of,
+)
 from airflow_mlops.verdict import Verdict
 
 __all__ = [
@@ -21,7 +29,6 @@ __all__ = [
     "OpenApproval",
     "RolloutUnderWay",
     "overview",
-    "slot_of",
     "slots_wanted",
 ]
 
@@ -145,16 +152,6 @@ class ModelOverview:
         return not self.withheld and self.looked_back_to <= 1
 
 
-def slot_of(evidence: Evidence) -> str:
-    """Return the kind by which an overview keeps the newest decision."""
-    if evidence.decision == "rollout":
-        check = evidence.notes.get("check")
-        return check if isinstance(check, str) and check else "rollout"
-    if evidence.decision == "promotion" and not evidence.verdict.promotes:
-        return "rejection"
-    return evidence.decision
-
-
 def slots_wanted() -> frozenset[str]:
     """Return the kinds that a model with a release has; who reads from the newest may stop when all were seen."""
     return frozenset({"gate", "registration", "rollout", "promotion"})
@@ -171,7 +168,7 @@ def overview(
 ) -> ModelOverview:
     """Return what the documents tell about a model.
 
-    :param documents: of one model, in any order: at least the newest of each kind (:func:`slot_of`), and all gates
+    :param documents: of one model, in any order: at least the newest of each kind (:func:`~airflow_mlops.governance.decided.slot_of`), and all gates
         and approvals that may still be open
     :param now: seconds since the epoch
     :param decisions: number of documents in the chain; None for those given
@@ -296,10 +293,13 @@ def _seconds(text: str, otherwise: float) -> float:
 def _open_approvals(documents: Sequence[Document]) -> tuple[OpenApproval, ...]:
     answered = set()
     for document in documents:
-        gate = document.evidence.references.get("gate")
-        if document.evidence.decision == "approval" and isinstance(gate, Mapping):
-            answered.add(str(gate.get("digest") or ""))
-            answered.add(str(gate.get("uri") or "").rsplit("/", 1)[-1][7:19])
+        if document.evidence.decision != "approval":
+            continue
+        for role in ("gate", "question"):
+            asked = document.evidence.references.get(role)
+            if isinstance(asked, Mapping):
+                answered.add(str(asked.get("digest") or ""))
+                answered.add(str(asked.get("uri") or "").rsplit("/", 1)[-1][7:19])
     return tuple(
         OpenApproval(
             number=document.number,

@@ -17,6 +17,7 @@ from airflow_mlops.governance.decided import (
     number_behind,
     reason_of,
     references_of,
+    slot_of,
     title_of,
     version_of,
     weights_of,
@@ -42,6 +43,8 @@ class TimelineEntry:
     :param weights: target to percent of the traffic from then on; empty if the decision moved none
     :param report: address of the task's report on the web server, empty where there is none
     :param version: registered version that it is about, empty while that is not known
+    :param subject: the model or dataset that it is about
+    :param kind: the decision, or what a rollout's task checked: ``smoke``, ``shadow``; ``rejection`` of a version
     """
 
     number: int
@@ -58,6 +61,8 @@ class TimelineEntry:
     checks: tuple[CheckResult, ...] = ()
     report: str = ""
     version: str = ""
+    subject: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +165,8 @@ def _entry(document: Document, report: str) -> TimelineEntry:
         checks=evidence.checks,
         report=report,
         version=version_of(evidence),
+        subject=evidence.subject,
+        kind=slot_of(evidence),
     )
 
 
