@@ -1,0 +1,41 @@
+"""Chromium for tests, with what it complained of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["chromium", "watched"]
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Start a browser; skips the test where there is none."""
+    if not CHROMIUM.exists():
+        pytest.skip("there is no /usr/bin/chromium: install the package chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"],
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def watched(context: Any) -> tuple[Any, list[str]]:
+    """Open a page; what it writes to the console as an error, throws, or cannot load is appended to the list."""
+    page, complaints = context.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    return page, complaints
