@@ -105,6 +105,17 @@ _STICK = (
     _arg("--cookie", metavar="NAME", help="Cookie that holds the caller's key; nobody is given one"),
     _arg("--off", action="store_true", help="Let every request go by chance again"),
 )
+_MATCH = (
+    _arg("--target", metavar="NAME", help="Model server that gets these requests"),
+    _arg(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="Header that a request must carry; may be given several times, then all of them",
+    ),
+    _arg("--off", action="store_true", help="Send no request by its headers any more"),
+)
 _COMMENT = _arg("--comment", default="", metavar="TEXT", help="Why; it becomes part of the evidence")
 _PLAN = (
     _arg("spec", help="The rollout's spec: a YAML file, or a URI", metavar="SPEC"),
@@ -112,6 +123,20 @@ _PLAN = (
     _arg("--candidate", required=True, metavar="NAME", help="Model server that shall take over"),
     _GATEWAY,
     _arg("--json", action="store_true", help="Print JSON instead of text"),
+)
+
+_DOCTOR = (
+    _arg("--only", action="append", default=[], metavar="AREA", help="Only this area; may be given several times"),
+    _arg("--conn-id", action="append", default=[], metavar="ID", help="Test this connection too; also several times"),
+    _arg("--namespace", metavar="NAME", help="Ask for the rights of trainings in this namespace of a cluster too"),
+    _arg("--home", metavar="DIR", help="Examine the embedded stack in this folder, in its own environment"),
+    _arg("--timeout", type=float, metavar="SECONDS", help="How long one check may take at most (default: its own)"),
+    _arg("--quiet", action="store_true", help="Leave out what is fine"),
+    _arg("--json", action="store_true", help="Print JSON instead of a table"),
+)
+_INIT = (
+    _arg("name", metavar="NAME", help="Name of the project: its folder, package, DAG and model"),
+    _arg("--folder", default=".", metavar="DIR", help="Where the project's folder is made (default: here)"),
 )
 
 
@@ -204,6 +229,13 @@ def get_cli_commands() -> list[CLICommand]:
                 module="rollout_control",
             ),
             _command(
+                "match",
+                "Send requests with certain headers to one model, whatever the weights are, until a rollout begins",
+                "match",
+                (_ROUTE, *_MATCH, _GATEWAY),
+                module="rollout_control",
+            ),
+            _command(
                 "stick",
                 "Keep callers at one model while the weights stay, by a header or a cookie that they send",
                 "stick",
@@ -212,4 +244,18 @@ def get_cli_commands() -> list[CLICommand]:
             ),
         ),
     )
-    return [GroupCommand(name="mlops", help="Machine-learning operations", subcommands=(gate, local, model, rollout))]
+    doctor = _command(
+        "doctor",
+        "Check this installation and say what to do about each finding; status 1 if something will not work",
+        "doctor",
+        _DOCTOR,
+        module="doctor.command",
+    )
+    init = _command("init", "Write a first project, which runs as it is", "init", _INIT, module="init")
+    return [
+        GroupCommand(
+            name="mlops",
+            help="Machine-learning operations",
+            subcommands=(doctor, gate, init, local, model, rollout),
+        )
+    ]

@@ -219,6 +219,10 @@ class ModelGatewayHook(BaseHook):
 
         return Gateway(router=self.router(), store=self.store(), metrics=self.metrics(), clock=SystemClock())
 
+    def cluster_client(self) -> Any:
+        """Return the ``kubernetes.client.ApiClient`` with which a gateway in a cluster is reached."""
+        return self._client()
+
     def _client(self) -> Any:
         """Return the one client of all ports."""
         if self._api_client is not None:

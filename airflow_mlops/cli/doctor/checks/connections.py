@@ -1,0 +1,124 @@
+"""Whether what the connections lead to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_mlops.cli.doctor.finding import Finding, failed, note, ok
+from airflow_mlops.cli.doctor.site import DEFAULT_CONNECTIONS, Site
+from airflow_mlops.exceptions import MLOpsError
+
+__all__ = ["connection_check", "prometheus_connections"]
+
+_USED_BY = {
+    "mlflow": "registration, promotion and tracking",
+    "model_gateway": "rollouts",
+    "docker": "a private registry of images",
+    "kubernetes": "pods, where neither a kubeconfig nor the pod's own account is used",
+    "prometheus": "measurements of rollouts",
+}
+_DOCKER_SECONDS = 5
+
+
+def connection_check(conn_id: str) -> Callable[[Site], Iterator[Finding]]:
+    """Return a check of one connection, by the test of its hook."""
+
+    def look(site: Site) -> Iterator[Finding]:
+        connection = site.connection(conn_id)
+        kind = next((kind for kind, default in DEFAULT_CONNECTIONS.items() if default == conn_id), None)
+        if connection is None and kind is not None:
+            yield note(conn_id, f"not defined; it is for {_USED_BY[kind]}")
+        elif connection is None:
+            yield failed(conn_id, "not defined", f"airflow connections add {conn_id} …, or correct --conn-id")
+        else:
+            yield _tested(site, conn_id, connection)
+
+    return look
+
+
+def prometheus_connections(site: Site) -> list[str]:
+    """Return the connections that are asked as Prometheus: the default one, and those that gateways' metrics name."""
+    from airflow_mlops.hooks.metric_sources import connections_of
+
+    named = {DEFAULT_CONNECTIONS["prometheus"]}
+    for gateway in site.connections("model_gateway"):
+        named |= set(connections_of(site.connection(gateway).extra_dejson.get("metrics")))
+    return sorted(named)
+
+
+def _tested(site: Site, conn_id: str, connection: Any) -> Finding:
+    test = _TESTS.get(connection.conn_type)
+    if test is None and conn_id in prometheus_connections(site) and connection.conn_type not in ("postgres", "sqlite"):
+        test = _prometheus
+    remedy = f"correct the connection {conn_id}, or start what it leads to"
+    try:
+        works, message = test(conn_id) if test is not None else _by_hook(conn_id)
+    except (MLOpsError, AirflowException) as error:
+        return failed(conn_id, str(error), remedy)
+    if works is None:
+        return note(conn_id, message)
+    return ok(conn_id, message) if works else failed(conn_id, message, remedy)
+
+
+def _mlflow(conn_id: str) -> tuple[bool, str]:
+    from airflow_mlops.hooks.mlflow import MLflowHook
+
+    return MLflowHook(conn_id).test_connection()
+
+
+def _gateway(conn_id: str) -> tuple[bool, str]:
+    from airflow_mlops.hooks.gateway import ModelGatewayHook
+
+    return ModelGatewayHook(conn_id).test_connection()
+
+
+def _docker(conn_id: str) -> tuple[bool, str]:
+    from airflow_mlops.hooks.docker import docker_client
+
+    client = docker_client(conn_id, timeout_seconds=_DOCKER_SECONDS)
+    return (
+        True,
+        f"Docker {client.version().get('Version', 'of unknown version')} answers and the registry took the login",
+    )
+
+
+def _prometheus(conn_id: str) -> tuple[bool, str]:
+    """Ask for the counters of a model that does not exist, as a rollout asks for those of one that does."""
+    from airflow.sdk import BaseHook
+
+    from airflow_mlops.hooks.metric_sources import open_metrics
+
+    source = open_metrics(
+        {"source": "prometheus", "conn_id": conn_id, "series": "model_server"},
+        envoy=_never,
+        read=BaseHook.get_connection,
+        where=f"connection {conn_id!r}",
+    )
+    source.read(["doctor-v0"], slow_ms=None)
+    return True, "Prometheus answers queries"
+
+
+def _never() -> Any:
+    raise AssertionError("Prometheus was asked for")
+
+
+def _by_hook(conn_id: str) -> tuple[bool | None, str]:
+    """Test any other connection, if its hook has a test."""
+    from airflow.sdk import BaseHook
+
+    hook = BaseHook.get_hook(conn_id)
+    test = getattr(hook, "test_connection", None)
+    if test is None:
+        return None, f"defined; {type(hook).__name__} has no test"
+    works, message = test()
+    return bool(works), str(message)
+
+
+_TESTS: Mapping[str, Callable[[str], tuple[bool, str]]] = {
+    "mlflow": _mlflow,
+    "model_gateway": _gateway,
+    "docker": _docker,
+}
