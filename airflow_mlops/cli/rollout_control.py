@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_mlops.hooks.gateway import ModelGatewayHook
     from airflow_mlops.rollout.by_hand import Standing
 
-__all__ = ["abort", "approve", "plan", "status", "stick"]
+__all__ = ["abort", "approve", "match", "plan", "status", "stick"]
 
 _HEAD = ("ROUTE", "PHASE", "STEP", "CANDIDATE", "STABLE", "WEIGHTS", "VERDICT", "MISSING", "HOLDER", "LEASE")
 
@@ -103,6 +103,34 @@ def stick(args: argparse.Namespace) -> int:
     key = "" if view.sticky is None else view.sticky.header or f"cookie {view.sticky.cookie}"
     say(f"{args.route}: " + (f"callers stay at one model by {key}" if key else "every request goes by chance"))
     return 0
+
+
+@exits
+def match(args: argparse.Namespace) -> int:
+    """Send the requests of testers to one model by headers of theirs, or no longer."""
+    from airflow_mlops.rollout.routing import Match
+    from airflow_mlops.rollout.testers import send_testers
+
+    if args.off and (args.header or args.target):
+        raise SpecificationError("--off", "--off", "nothing beside it: no --header and no --target")
+    if not args.off and not args.target:
+        raise SpecificationError("--target", args.target, "the model server that gets these requests, or --off")
+    wanted = None if args.off else Match(target=args.target, headers=dict(map(_header, args.header)))
+    hook = _hook(args)
+    view = send_testers(hook.gateway(), hook.fleet(), args.route, wanted, by=getpass.getuser())
+    if view.match is None:
+        say(f"{args.route}: no request is sent by its headers")
+        return 0
+    headers = " and ".join(f"{name}: {value}" for name, value in sorted(view.match.headers.items()))
+    say(f"{args.route}: requests with {headers} go to {view.match.target} until a rollout begins")
+    return 0
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, found, value = text.partition("=")
+    if not found:
+        raise SpecificationError("--header", text, "NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def _hook(args: argparse.Namespace) -> ModelGatewayHook:

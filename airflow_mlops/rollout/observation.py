@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.rollout.routing import Mirror, Sticky
+from airflow_mlops.rollout.routing import Match, Mirror, Sticky
 
 __all__ = ["ArmCounters", "Counts", "Observation", "RouteView", "Tally", "began_again", "since"]
 
@@ -23,6 +23,7 @@ class RouteView:
     :param applied: whether what the proxy reads is what this route says
     :param mirror: where copies of the requests go, None when none are made
     :param sticky: what keeps a caller at one target, None when nothing does
+    :param match: requests that go to one target whatever the weights are, None when there are none
     """
 
     route: str
@@ -33,6 +34,7 @@ class RouteView:
     applied: bool = True
     mirror: Mirror | None = None
     sticky: Sticky | None = None
+    match: Match | None = None
 
 
 @dataclass(frozen=True)

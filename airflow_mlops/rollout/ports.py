@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from airflow_mlops.rollout.observation import ArmCounters, RouteView
-from airflow_mlops.rollout.routing import Sticky
+from airflow_mlops.rollout.routing import Match, Sticky
 from airflow_mlops.rollout.serving import ServerSpec, ServerStatus
 from airflow_mlops.rollout.state import RolloutState
 
@@ -19,6 +19,7 @@ __all__ = [
     "ArmCounters",
     "CoarseRouter",
     "Lease",
+    "MatchRouter",
     "MirrorRouter",
     "RolloutStore",
     "RouteView",
@@ -138,6 +139,30 @@ class StickyRouter(Router, Protocol):
         that loses weight to the one that gains it.
 
         :raises StaleWriteError: when the token is older than the route's, or the generation is another
+        """
+        ...
+
+
+@runtime_checkable
+class MatchRouter(Router, Protocol):
+    """A router that can also send requests with certain headers to one target; ``match`` is among its capabilities.
+
+    A match lies beside the weights under which it was set: ``set_weights`` ends it, so that nobody is left at a target
+    that a rollout has judged.
+    """
+
+    capabilities: ClassVar[frozenset[str]]
+
+    def set_match(
+        self, route: str, match: Match | None, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Send the requests that carry these headers to a target, with or without weight, or none; once or again.
+
+        :param match: which requests, and to whom; None ends it
+        :param expected_generation: the generation that the caller saw; None writes in any case, over foreign edits
+            too, which is for ending a match only
+        :raises StaleWriteError: when the token is older than the route's, or the generation is another
+        :raises PermanentAdapterError: when the target is not known
         """
         ...
 

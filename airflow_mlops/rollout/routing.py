@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["Mirror", "Sticky"]
+__all__ = ["Match", "Mirror", "Sticky"]
 
 # A token of RFC 9110: what a header or a cookie may be called.
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_VALUE = re.compile(r"[!-~]([ -~]{0,254}[!-~])?")
+_MAX_HEADERS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """Requests that go to one target whatever the weights are: those that carry all of these headers.
+
+    :param target: who gets them
+    :param headers: name to exact value, 1 to 8 of them
+    """
+
+    target: str
+    headers: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Refuse none, too many, and what no header may be."""
+        if not 1 <= len(self.headers) <= _MAX_HEADERS:
+            raise SpecificationError("match.headers", dict(self.headers), f"1 to {_MAX_HEADERS} headers")
+        for name, value in self.headers.items():
+            if not _TOKEN.fullmatch(name):
+                raise SpecificationError("match.headers", name, "letters, digits and hyphens, the name of a header")
+            if not _VALUE.fullmatch(value):
+                accepted = "1 to 256 printable ASCII characters that neither begin nor end with a blank"
+                raise SpecificationError(f"match.headers.{name}", value, accepted)
 
 
 @dataclass(frozen=True, kw_only=True)

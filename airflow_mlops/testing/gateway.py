@@ -20,7 +20,7 @@ from typing import Any, Self
 from airflow_mlops.adapters.traffic.envoy_files import write_bootstrap
 from airflow_mlops.rollout.routing import Sticky
 
-__all__ = ["Gateway", "ScriptedServer", "Traffic", "scripted_server"]
+__all__ = ["Gateway", "ScriptedServer", "Traffic", "ask", "scripted_server"]
 
 
 class ScriptedServer(ThreadingHTTPServer):
@@ -147,14 +147,19 @@ class Gateway:
 
     def ask(self, model: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Send one request; return its status and the target that answered, empty when none did."""
-        connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=15)
-        try:
-            connection.request("POST", f"/v2/models/{model}/infer", body=b"{}", headers=dict(headers or {}))
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status, answer.getheader("x-model-version", "")
-        finally:
-            connection.close()
+        return ask(self.url, model, headers)
+
+
+def ask(url: str, model: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Send one request to a gateway; return its status and the target that answered, empty when none did."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=15)
+    try:
+        connection.request("POST", f"/v2/models/{model}/infer", body=b"{}", headers=dict(headers or {}))
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("x-model-version", "")
+    finally:
+        connection.close()
 
 
 class Traffic:

@@ -16,7 +16,7 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.observation import ArmCounters, RouteView, Tally
 from airflow_mlops.rollout.ports import Lease
-from airflow_mlops.rollout.routing import Mirror
+from airflow_mlops.rollout.routing import Match, Mirror
 from airflow_mlops.rollout.state import RolloutState, is_under_way
 
 __all__ = ["ManualClock", "MemoryMetrics", "MemoryRolloutStore", "MemoryRouter", "memory_gateway"]
@@ -41,7 +41,7 @@ class ManualClock:
 class MemoryRouter:
     """Routes in memory; ``edits`` stands for changes by another hand."""
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "verify"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "match", "verify"})
 
     views: dict[str, RouteView] = field(default_factory=dict)
     tokens: dict[str, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class MemoryRouter:
         if expected_generation not in (None, view.generation) and not repeated:
             raise StaleWriteError(f"route {route!r}: generation is {view.generation}, not {expected_generation}")
         self.writes.append(wanted)
-        return self._write(view, replace(view, weights=wanted, mirror=None), fencing_token)
+        return self._write(view, replace(view, weights=wanted, mirror=None, match=None), fencing_token)
 
     def set_mirror(
         self, route: str, target: str | None, percent: int, *, fencing_token: int, expected_generation: int | None
@@ -91,6 +91,20 @@ class MemoryRouter:
             raise StaleWriteError(f"route {route!r}: generation is {view.generation}, not {expected_generation}")
         return self._write(view, replace(view, mirror=mirror), fencing_token)
 
+    def set_match(
+        self, route: str, match: Match | None, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Send requests with certain headers to a target, or none."""
+        if expected_generation is None:
+            self.edits.clear()
+        view = self._writable(route, fencing_token)
+        if match is not None and match.target not in view.targets:
+            raise PermanentAdapterError(f"route {route!r}: no such target {match.target}")
+        repeated = view.match == match and self.tokens.get(route) == fencing_token
+        if expected_generation not in (None, view.generation) and not repeated:
+            raise StaleWriteError(f"route {route!r}: generation is {view.generation}, not {expected_generation}")
+        return self._write(view, replace(view, match=match), fencing_token)
+
     def verify(self, route: str) -> Literal["ok", "pending", "unsupported"]:
         """Tell whether the weights are in effect: in memory they always are."""
         return "ok" if route in self.views else "pending"
@@ -102,6 +116,8 @@ class MemoryRouter:
             raise PermanentAdapterError(f"route {route!r}: {name!r} still gets {view.weights[name]} %")
         if view.mirror is not None and view.mirror.target == name:
             raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
+        if view.match is not None and view.match.target == name:
+            raise PermanentAdapterError(f"route {route!r}: {name!r} still gets the requests with certain headers")
         targets = {key: port for key, port in view.targets.items() if key != name}
         return self._write(view, replace(view, targets=targets), self.tokens.get(route, 0))
 
@@ -115,7 +131,7 @@ class MemoryRouter:
         return view
 
     def _write(self, before: RouteView, after: RouteView, token: int) -> RouteView:
-        changed = (before.weights, before.targets, before.mirror) != (after.weights, after.targets, after.mirror)
+        changed = replace(before, foreign_edits=()) != replace(after, foreign_edits=())
         self.views[after.route] = replace(after, generation=before.generation + changed, foreign_edits=())
         self.tokens[after.route] = token
         return self.observe(after.route)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from airflow_mlops.adapters.serving.processes import ProcessFleet
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
-from airflow_mlops.exceptions import TransientAdapterError
+from airflow_mlops.exceptions import LeaseHeldError, TransientAdapterError
 from airflow_mlops.rollout.look import Gateway
-from airflow_mlops.rollout.routing import Sticky
+from airflow_mlops.rollout.routing import Match, Sticky
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.rollout.stickiness import keep_callers
+from airflow_mlops.rollout.testers import send_testers
 from airflow_mlops.testing.rollout import MemoryRouter, memory_gateway
 
 
@@ -34,10 +36,14 @@ def _of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def stick(*words: str) -> object:
-    """Run the command; return its exit status."""
+    return command("stick", *words)
+
+
+def command(*words: str) -> object:
+    """Run a command; return its exit status."""
     from airflow.cli.cli_parser import get_parser
 
-    args = get_parser().parse_args(["mlops", "rollout", "stick", *words])
+    args = get_parser().parse_args(["mlops", "rollout", *words])
     try:
         args.func(args)
     except SystemExit as ended:
@@ -115,3 +121,45 @@ def test_a_router_that_cannot_says_so() -> None:
     assert isinstance(gateway.router, MemoryRouter)
     with pytest.raises(Exception, match="MemoryRouter cannot"):
         keep_callers(gateway, "m", Sticky(header="a"), by="me")
+
+
+def test_testers_are_sent_as_asked_until_the_weights_change(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    router = EnvoyFilesRouter(folder)
+    assert command("match", "m", "--target", "m-v1", "--header", "x-tester=yes", "--header", "x-team=a = b") == 0
+    assert "m: requests with x-team: a = b and x-tester: yes go to m-v1 until a rollout" in capsys.readouterr().out
+    assert router.observe("m").match == Match(target="m-v1", headers={"x-tester": "yes", "x-team": "a = b"})
+    assert command("match", "m", "--off") == 0
+    assert "m: no request is sent by its headers" in capsys.readouterr().out
+    assert router.observe("m").match is None
+    lease = FileRolloutStore(folder).load("m")
+    assert lease is not None
+    assert lease.holder == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("m",), "the model server that gets these requests"),
+        (("m", "--target", "m-v1"), "expected 1 to 8 headers"),
+        (("m", "--target", "m-v1", "--header", "x-tester"), "NAME=VALUE"),
+        (("m", "--target", "m-v1", "--header", "x-tester="), "printable"),
+        (("m", "--target", "m-v1", "--header", "a=b", "--off"), "expected nothing beside it"),
+        (("m", "--target", "m-v9", "--header", "a=b"), "model server 'm-v9' is not known"),
+    ],
+)
+def test_testers_that_cannot_be_sent_are_told_why(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
+) -> None:
+    (folder.parent / "serving").mkdir()
+    assert command("match", *words) != 0
+    captured = capsys.readouterr()
+    assert message in captured.out + captured.err
+    assert EnvoyFilesRouter(folder).observe("m").match is None
+
+
+def test_no_tester_is_sent_while_a_rollout_is_under_way(tmp_path: Path) -> None:
+    gateway, router, *_ = memory_gateway()
+    router.ensure_targets("m", {"m-v1": 1}, fencing_token=0)
+    gateway.store.acquire("m", "a rollout", lease_seconds=60)
+    with pytest.raises(LeaseHeldError, match="a rollout"):
+        send_testers(gateway, ProcessFleet(tmp_path), "m", Match(target="m-v1", headers={"a": "b"}), by="me")

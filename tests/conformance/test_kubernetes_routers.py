@@ -26,8 +26,9 @@ from airflow_mlops.exceptions import (
 )
 from airflow_mlops.hooks.gateway_kinds import KINDS
 from airflow_mlops.rollout.observation import RouteView
-from airflow_mlops.rollout.routing import Mirror
+from airflow_mlops.rollout.routing import Match, Mirror
 from airflow_mlops.testing.kubernetes_api import MemoryKubernetes
+from airflow_mlops.testing.match_conformance import MatchConformance
 from airflow_mlops.testing.mirror_conformance import MirrorConformance
 from airflow_mlops.testing.rollout import ManualClock
 from airflow_mlops.testing.router_conformance import RouterConformance
@@ -73,7 +74,7 @@ def edit(objects: KubernetesObjects) -> Callable[..., None]:
     return write
 
 
-class TestGatewayApiRouter(RouterConformance, MirrorConformance):
+class TestGatewayApiRouter(RouterConformance, MirrorConformance, MatchConformance):
     @pytest.fixture
     def router(self, objects: KubernetesObjects) -> GatewayApiRouter:
         for name in ("m", "other"):
@@ -243,6 +244,49 @@ def test_a_mirror_that_was_there_before_is_taken_over(
     view = GatewayApiRouter(objects).set_weights("m", {"m-v2": 100}, fencing_token=1, expected_generation=1)
     assert view.mirror is None
     assert rules()[0]["filters"] == filters[:1]
+
+
+def test_matched_requests_have_a_rule_of_their_own_that_keeps_what_the_steered_one_does(
+    objects: KubernetesObjects, rules: Callable[..., list[dict[str, Any]]], edit: Callable[..., None]
+) -> None:
+    rewrite = {"type": "URLRewrite", "urlRewrite": {"hostname": "models"}}
+    paths = [{"path": {"type": "PathPrefix", "value": "/a"}}, {"headers": [{"name": "x-b", "value": "1"}]}]
+    steered = {
+        "name": "predict",
+        "matches": paths,
+        "backendRefs": [backend("m-v1", 1)],
+        "filters": [rewrite],
+        "timeouts": {"request": "5s"},
+    }
+    other = {"matches": [{"path": {"type": "Exact", "value": "/health"}}], "backendRefs": [backend("health", 1)]}
+    objects.create(HTTP_ROUTES, http_route("m", steered, other))
+    router = GatewayApiRouter(objects, rule="predict")
+    router.ensure_targets("m", {"m-v1": 80, "m-v2": 81}, fencing_token=1)
+    router.set_mirror("m", "m-v2", 100, fencing_token=1, expected_generation=None)
+    before = rules()
+    match = Match(target="m-v2", headers={"x-tester": "yes"})
+    view = router.set_match("m", match, fencing_token=1, expected_generation=2)
+    tester = {"type": "Exact", "name": "x-tester", "value": "yes"}
+    assert rules() == [
+        *before,
+        {
+            "matches": [{**paths[0], "headers": [tester]}, {"headers": [*paths[1]["headers"], tester]}],  # type: ignore[misc, list-item]
+            "backendRefs": [{"name": "m-v2", "port": 81}],
+            "filters": [rewrite],
+            "timeouts": {"request": "5s"},
+        },
+    ]
+    # The rule to steer is still found, and a port that changes is changed for testers too.
+    assert router.ensure_targets("m", {"m-v2": 82}, fencing_token=1).foreign_edits == ()
+    assert rules()[2]["backendRefs"] == [{"name": "m-v2", "port": 82}]
+    edit("/spec/rules/2/backendRefs/0/name", "m-v1")
+    found = router.observe("m")
+    assert (found.match, len(found.foreign_edits)) == (None, 1)
+    assert "no requests by their headers, but those to m-v2 were written" in found.foreign_edits[0]
+    edit("/spec/rules/2/backendRefs/0/name", "m-v2")
+    view = router.set_weights("m", {"m-v1": 100}, fencing_token=1, expected_generation=router.observe("m").generation)
+    assert (view.match, view.foreign_edits, len(rules())) == (None, (), 2)
+    assert rules()[1] == other
 
 
 def test_annotations_that_somebody_spoilt_are_named(objects: KubernetesObjects, edit: Callable[..., None]) -> None:

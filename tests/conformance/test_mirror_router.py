@@ -1,4 +1,4 @@
-"""Every router that copies requests and needs no cluster against the behaviours of all."""
+"""Every router that copies requests, or sends them by headers, and needs no cluster, against the behaviours of all."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_mlops.exceptions import StaleWriteError
 from airflow_mlops.files import atomic_write_json
 from airflow_mlops.rollout.ports import StickyRouter
 from airflow_mlops.rollout.routing import Mirror, Sticky
+from airflow_mlops.testing.match_conformance import MatchConformance
 from airflow_mlops.testing.mirror_conformance import MirrorConformance
 from airflow_mlops.testing.rollout import MemoryRouter
 
@@ -31,7 +32,7 @@ class _Names:
         return "m-v1", "m-v2", "m-v3"
 
 
-class TestMemoryRouter(_Names, MirrorConformance):
+class TestMemoryRouter(_Names, MirrorConformance, MatchConformance):
     @pytest.fixture
     def router(self) -> MemoryRouter:
         return MemoryRouter()
@@ -41,7 +42,7 @@ class TestMemoryRouter(_Names, MirrorConformance):
         return lambda route: router.edits.append(f"{route} was edited")
 
 
-class TestEnvoyFilesRouter(_Names, MirrorConformance):
+class TestEnvoyFilesRouter(_Names, MirrorConformance, MatchConformance):
     @pytest.fixture
     def router(self, tmp_path: Path) -> EnvoyFilesRouter:
         return EnvoyFilesRouter(tmp_path)

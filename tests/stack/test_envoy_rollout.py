@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from math import sqrt
 from pathlib import Path
@@ -17,7 +18,7 @@ from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.clock import SystemClock
 from airflow_mlops.rollout import look
 from airflow_mlops.rollout.observation import ArmCounters, Tally, began_again, since
-from airflow_mlops.rollout.routing import Sticky
+from airflow_mlops.rollout.routing import Match, Sticky
 from airflow_mlops.rollout.spec import CanaryStep, ErrorRateCheck, RolloutSpec
 from airflow_mlops.rollout.state import begin
 from airflow_mlops.testing.gateway import Gateway, ScriptedServer, Traffic, scripted_server
@@ -281,3 +282,29 @@ def test_users_with_an_error_are_counted_out_of_the_access_log(
         failed = {user for user, status, target in asked if target == name and status == 500}
         assert found[name] == {"users": Tally(len(met), len(failed))}
     assert found["m-v2"]["users"].hits > 0
+
+
+def test_testers_reach_a_target_without_traffic_and_are_not_counted(
+    gateway: Gateway, router: EnvoyFilesRouter, old: ScriptedServer, new: ScriptedServer
+) -> None:
+    split(router, 0)
+    match = Match(target="m-v2", headers={"x-tester": "yes", "x-team": "flights"})
+    router.set_match("m", match, fencing_token=1, expected_generation=None)
+    tester = dict(match.headers)
+    until(lambda: gateway.ask("m", tester) == (200, "m-v2"))
+    counters = EnvoyStatistics(gateway.admin_url)
+    before = counters.read(["m-v1", "m-v2"], slow_ms=None)
+    with Traffic(gateway, "m", rate=50) as traffic:
+        asked = Counter(gateway.ask("m", tester) for _ in range(50))
+        halves = Counter(gateway.ask("m", {"x-tester": "yes"}) for _ in range(20))
+    assert (asked, halves) == ({(200, "m-v2"): 50}, {(200, "m-v1"): 20})
+    assert set(traffic.targets()) == {"m-v1"}
+    after = counters.read(["m-v1", "m-v2"], slow_ms=None)
+    assert after["m-v2"].requests == before["m-v2"].requests
+    assert after["m-v1"].requests - before["m-v1"].requests == len(traffic.answers) + 20
+
+    with Traffic(gateway, "m", rate=50) as traffic:
+        split(router, 100)
+        until(lambda: gateway.ask("m", tester) == (200, "m-v2") == gateway.ask("m"))
+    assert router.observe("m").match is None
+    assert {status for _, status, _ in traffic.answers} == {200}

@@ -17,13 +17,16 @@ import yaml
 
 from airflow_mlops.adapters.traffic.envoy_users import UserLog, access_log, user_filters
 from airflow_mlops.codec import canonical_json
-from airflow_mlops.rollout.routing import Mirror, Sticky
+from airflow_mlops.rollout.routing import Match, Mirror, Sticky
 
 __all__ = ["bootstrap", "clusters", "is_foreign", "routes", "start"]
 
 ROUTE_CONFIGURATION = "models"
 #: A cluster without traffic: Envoy reads its endpoints once, when it starts, and its statistics say when that was.
 START_CLUSTER = "gateway_start"
+#: What the cluster of matched requests is called besides its target, which cannot have such a name: who judges a target
+#: must not count requests that somebody chose to send there.
+_MATCHED = "~match"
 _HEADER = "# Written by airflow-mlops from the files in ../routes; a change made here stops rollouts. Content: "
 _TYPE = "type.googleapis.com/envoy."
 _CONNECTIONS = f"{_TYPE}extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
@@ -59,6 +62,11 @@ class RouteLike(Protocol):
     @property
     def sticky(self) -> Sticky | None:
         """What keeps a caller at one target."""
+        ...
+
+    @property
+    def match(self) -> Match | None:
+        """Which requests go to one target whatever the weights are."""
         ...
 
 
@@ -176,8 +184,12 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
 
 
 def clusters(known: Iterable[RouteLike]) -> str:
-    """Render one cluster for each target of all routes."""
-    targets = {name: port for route in known for name, port in route.targets.items()}
+    """Render one cluster for each target of all routes, and one for matched requests."""
+    targets: dict[str, int] = {}
+    for route in known:
+        targets.update(route.targets)
+        if route.match is not None:
+            targets[route.match.target + _MATCHED] = route.targets[route.match.target]
     return _signed({"resources": [_cluster(name, port) for name, port in sorted(targets.items())]})
 
 
@@ -188,24 +200,9 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
         body = f"model {route.route!r} has no server with traffic"
         return {"match": match, "direct_response": {"status": 503, "body": {"inline_string": body}}}
     entries = [
-        {
-            "name": name,
-            "weight": weight,
-            "response_headers_to_add": [
-                {
-                    "header": {"key": "x-model-version", "value": name},
-                    "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                }
-            ],
-        }
-        for name, weight in weights.items()
+        {"name": name, "weight": weight, "response_headers_to_add": _says(name)} for name, weight in weights.items()
     ]
-    action: dict[str, Any] = {
-        "weighted_clusters": {"clusters": entries},
-        "timeout": f"{timeout_seconds:g}s",
-        # Never on an answer: whoever judges the canary must see its errors.
-        "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
-    }
+    action: dict[str, Any] = {"weighted_clusters": {"clusters": entries}, **_patience(timeout_seconds)}
     if route.mirror is not None:
         share = {"numerator": route.mirror.percent, "denominator": "HUNDRED"}
         action["request_mirror_policies"] = [
@@ -217,6 +214,28 @@ def _model_route(route: RouteLike, timeout_seconds: float) -> dict[str, Any]:
         action["weighted_clusters"]["use_hash_policy"] = True
         action["hash_policy"] = [_key(route.sticky)]
     return {"match": match, "route": action}
+
+
+def _matched_route(route: RouteLike, match: Match, timeout_seconds: float) -> dict[str, Any]:
+    headers = [{"name": name, "string_match": {"exact": value}} for name, value in sorted(match.headers.items())]
+    return {
+        "match": {"path_separated_prefix": f"/v2/models/{route.route}", "headers": headers},
+        "route": {"cluster": match.target + _MATCHED, **_patience(timeout_seconds)},
+        "response_headers_to_add": _says(match.target),
+    }
+
+
+def _says(target: str) -> list[dict[str, Any]]:
+    header = {"key": "x-model-version", "value": target}
+    return [{"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}]
+
+
+def _patience(timeout_seconds: float) -> dict[str, Any]:
+    return {
+        "timeout": f"{timeout_seconds:g}s",
+        # Never on an answer: whoever judges the canary must see its errors.
+        "retry_policy": {"retry_on": "connect-failure,refused-stream", "num_retries": 1},
+    }
 
 
 def _key(sticky: Sticky) -> dict[str, Any]:
@@ -231,7 +250,11 @@ def routes(known: Iterable[RouteLike], *, timeout_seconds: float) -> str:
 
     :param timeout_seconds: after which a request is answered with status 504
     """
-    entries = [_model_route(route, timeout_seconds) for route in sorted(known, key=lambda route: route.route)]
+    entries = []
+    for route in sorted(known, key=lambda route: route.route):
+        if route.match is not None:  # the first that fits is taken
+            entries.append(_matched_route(route, route.match, timeout_seconds))
+        entries.append(_model_route(route, timeout_seconds))
     host = {"name": "models", "domains": ["*"], "routes": entries}
     configuration = {
         "@type": f"{_TYPE}config.route.v3.RouteConfiguration",

@@ -20,7 +20,7 @@ from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import ContractError, PermanentAdapterError, SpecificationError, StaleWriteError
 from airflow_mlops.files import atomic_write_json, atomic_write_text, file_lock, read_json
 from airflow_mlops.rollout.observation import RouteView
-from airflow_mlops.rollout.routing import Mirror, Sticky
+from airflow_mlops.rollout.routing import Match, Mirror, Sticky
 
 __all__ = ["EnvoyFilesRouter", "write_bootstrap"]
 
@@ -69,6 +69,7 @@ class _Route:
     targets: Mapping[str, int] = field(default_factory=dict)
     mirror: Mirror | None = None
     sticky: Sticky | None = None
+    match: Match | None = None
     digest: str = ""
 
     def signed(self) -> _Route:
@@ -80,13 +81,13 @@ class _Route:
 class EnvoyFilesRouter:
     """Routes of an Envoy that watches a folder.
 
-    Implements :class:`airflow_mlops.rollout.ports.Router`, its ``MirrorRouter`` and its ``StickyRouter``.
+    Implements :class:`airflow_mlops.rollout.ports.Router`, ``MirrorRouter``, ``StickyRouter`` and ``MatchRouter``.
 
     :param gateway_dir: the gateway's folder
     :param timeout_seconds: after which Envoy answers a request with status 504
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "sticky", "verify"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "match", "sticky", "verify"})
 
     def __init__(self, gateway_dir: Path, *, timeout_seconds: float = 10.0) -> None:
         self._root = gateway_dir.resolve()
@@ -143,8 +144,8 @@ class EnvoyFilesRouter:
             unknown = sorted(set(wanted) - set(before.targets))
             if unknown:
                 raise PermanentAdapterError(f"route {route!r}: no such target {', '.join(unknown)}; none was changed")
-            # A mirror belongs to the weights beside which it was set.
-            after = replace(before, weights=wanted, mirror=None, token=fencing_token)
+            # A mirror and a match belong to the weights beside which they were set.
+            after = replace(before, weights=wanted, mirror=None, match=None, token=fencing_token)
             return self._replace(before, after, expected_generation)
 
     def set_mirror(
@@ -179,6 +180,22 @@ class EnvoyFilesRouter:
             before = self._writable(route, fencing_token, overwrite=expected_generation is None)
             return self._replace(before, replace(before, sticky=sticky, token=fencing_token), expected_generation)
 
+    def set_match(
+        self, route: str, match: Match | None, *, fencing_token: int, expected_generation: int | None
+    ) -> RouteView:
+        """Send the requests that carry these headers to a target, with or without weight, or none; once or again.
+
+        Envoy counts them apart, so a rollout's judgement never sees them; the prediction log has them.
+
+        :raises StaleWriteError: when a newer token wrote here, the generation is another, or there are foreign edits
+        :raises PermanentAdapterError: when the target is not known
+        """
+        with self._lock():
+            before = self._writable(route, fencing_token, overwrite=expected_generation is None)
+            if match is not None and match.target not in before.targets:
+                raise PermanentAdapterError(f"route {route!r}: no such target {match.target}; nothing was changed")
+            return self._replace(before, replace(before, match=match, token=fencing_token), expected_generation)
+
     def verify(self, route: str) -> Literal["ok", "pending", "unsupported"]:
         """Tell whether the files that Envoy watches say what the route says."""
         return "ok" if self.observe(route).applied else "pending"
@@ -196,6 +213,8 @@ class EnvoyFilesRouter:
                 )
             if before.mirror is not None and before.mirror.target == name:
                 raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
+            if before.match is not None and before.match.target == name:
+                raise PermanentAdapterError(f"route {route!r}: {name!r} still gets the requests with certain headers")
             # Envoy may only now be reading that the target lost its weight.
             time.sleep(_DRAIN_SECONDS)
             targets = {key: port for key, port in before.targets.items() if key != name}
@@ -252,6 +271,7 @@ class EnvoyFilesRouter:
             applied=applied,
             mirror=route.mirror,
             sticky=route.sticky,
+            match=route.match,
         )
 
     def _writable(self, route: str, token: int, *, overwrite: bool = False) -> _Route:
@@ -269,7 +289,11 @@ class EnvoyFilesRouter:
     def _replace(self, before: _Route, after: _Route, expected_generation: int | None) -> RouteView:
         """Write if the route is as the caller saw it; a repetition of the write that came through is no conflict."""
         if expected_generation in (None, before.generation) or after == before:
-            return self._write(before, after)
+            ends = before.match is not None and after.match != before.match
+            if ends and after.match is not None:
+                self._write(before, replace(before, match=None), removing=True)
+                before, ends = self._load(before.route), False
+            return self._write(before, after, removing=ends)
         raise StaleWriteError(
             f"route {before.route!r}: generation is {before.generation}, not {expected_generation}; nothing was written"
         )

@@ -120,13 +120,14 @@ class FencedRouter(ABC):
             unknown = sorted(set(wanted) - set(before.targets))
             if unknown:
                 raise PermanentAdapterError(f"route {route!r}: no such target {', '.join(unknown)}; none was changed")
-            repeated = (dict(before.weights), before.mirror, before.token) == (wanted, None, fencing_token)
+            beside = (before.mirror, before.match)
+            repeated = (dict(before.weights), beside, before.token) == (wanted, (None, None), fencing_token)
             if expected_generation not in (None, before.generation) and not repeated:
                 raise StaleWriteError(
                     f"route {route!r}: generation is {before.generation}, not {expected_generation}; "
                     "nothing was written"
                 )
-            after = replace(before, weights=wanted, mirror=None, token=fencing_token)
+            after = replace(before, weights=wanted, mirror=None, match=None, token=fencing_token)
             return self._patch(route, document, before, after)
 
         return self._change(route, decide)
@@ -151,6 +152,8 @@ class FencedRouter(ABC):
                 raise PermanentAdapterError(f"route {route!r}: {name!r} still gets {weight} % of the requests")
             if name in (one.mirror.target for one in (record, live) if one.mirror is not None):
                 raise PermanentAdapterError(f"route {route!r}: {name!r} still gets copies of the requests")
+            if before.match is not None and before.match.target == name:
+                raise PermanentAdapterError(f"route {route!r}: {name!r} still gets the requests with certain headers")
             if name not in before.targets:
                 return ()
             targets = {key: port for key, port in before.targets.items() if key != name}
@@ -190,7 +193,7 @@ class FencedRouter(ABC):
 
     def _patch(self, route: str, document: Json, before: Record, after: Record) -> Operations:
         own = self.operations(route, document, before, after)
-        kept = (before.weights, before.targets, before.mirror) == (after.weights, after.targets, after.mirror)
+        kept = replace(before, token=after.token, others=after.others) == after
         # Taking an object over is a change too: from then on, edits by another hand are seen.
         changed = bool(own) or not kept or not before.generation
         others = self.live(route, document, before).others
@@ -213,6 +216,7 @@ class FencedRouter(ABC):
             foreign_edits=self._edits(record, live),
             applied=self.applied(route, document, record) != "pending",
             mirror=live.mirror,
+            match=live.match,
         )
 
 

@@ -1,8 +1,9 @@
 """Routes of the Gateway API: the weights of one rule's backends in an HTTPRoute.
 
 The HTTPRoute belongs to somebody else, who says hosts, paths and Gateways. Of it, only the weights of our own targets
-in the rule that is ours are written, and a mirror to one of them. ``rules`` and ``backendRefs`` are atomic lists, so
-that server-side apply cannot own one weight; a JSON Patch names the places and tests that they are what was seen.
+in the rule that is ours are written, a mirror to one of them, and a rule beside it for matched requests. ``rules`` and
+``backendRefs`` are atomic lists, so that server-side apply cannot own one weight; a JSON Patch names the places and
+tests that they are what was seen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations, pointer
+from airflow_mlops.adapters.traffic.fenced_match import MatchingRouter
 from airflow_mlops.adapters.traffic.fenced_object import Live, MirroringRouter, Record, percentages
+from airflow_mlops.adapters.traffic.http_route_match import is_matched_rule, matched_rule
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 from airflow_mlops.rollout.routing import Mirror
 
@@ -20,7 +23,7 @@ __all__ = ["HTTP_ROUTES", "GatewayApiRouter"]
 HTTP_ROUTES = ObjectKind(group="gateway.networking.k8s.io", version="v1", plural="httproutes", kind="HTTPRoute")
 
 
-class GatewayApiRouter(MirroringRouter):
+class GatewayApiRouter(MirroringRouter, MatchingRouter):
     """Splits requests by an HTTPRoute, which has to exist; every target is a Service of the same namespace.
 
     The rule to steer is the one named ``rule``; without a name it is the only rule, or the only one that has our
@@ -37,7 +40,7 @@ class GatewayApiRouter(MirroringRouter):
     """
 
     kind: ClassVar[ObjectKind] = HTTP_ROUTES
-    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "verify"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "mirror", "match", "verify"})
 
     def __init__(
         self,
@@ -67,6 +70,7 @@ class GatewayApiRouter(MirroringRouter):
             weights=percentages(weights),
             targets=targets,
             mirror=self._mirror(rule, targets),
+            match=record.match if _matched(document, record) else None,
             others=_others(rule, services, targets),
             edits=edits,
         )
@@ -78,7 +82,7 @@ class GatewayApiRouter(MirroringRouter):
         before: Record,
         after: Record,
     ) -> Operations:
-        """Return the patch of weights, backends and mirror."""
+        """Return the patch of weights, backends, mirror and match."""
         position, rule = self._rule(document, before)
         services = self._services(document, rule)
         backends = ("spec", "rules", position, "backendRefs")
@@ -103,7 +107,8 @@ class GatewayApiRouter(MirroringRouter):
         for index, ref in sorted(gone, key=lambda found: -found[0]):  # from the end, where indices stay
             operations.append({"op": "test", "path": pointer(*backends, index, "name"), "value": ref["name"]})
             operations.append({"op": "remove", "path": pointer(*backends, index)})
-        return [*operations, *self._mirroring(position, rule, before, after)]
+        operations += self._mirroring(position, rule, before, after)
+        return [*operations, *self._matching(document, rule, before, after)]
 
     def applied(
         self,
@@ -137,7 +142,8 @@ class GatewayApiRouter(MirroringRouter):
         return f"HTTPRoute {self._objects.namespace}/{document['metadata']['name']}"
 
     def _rule(self, document: Json, record: Record) -> tuple[int, Json]:
-        rules = list(enumerate(document["spec"].get("rules") or ()))
+        matched = _matched(document, record)
+        rules = [one for one in enumerate(document["spec"].get("rules") or ()) if one[0] not in matched]
         if self._rule_name is not None:
             found = [(position, rule) for position, rule in rules if rule.get("name") == self._rule_name]
             if len(found) != 1:
@@ -178,6 +184,22 @@ class GatewayApiRouter(MirroringRouter):
         ref = mirroring["requestMirror"]["backendRef"]
         return ref["name"] in targets and self._is_service(ref)
 
+    def _matching(self, document: Json, rule: Json, before: Record, after: Record) -> list[dict[str, Any]]:
+        there = _matched(document, before)
+        if after.match is not None and before.match == after.match and len(there) == 1:
+            found = document["spec"]["rules"][there[0]]["backendRefs"][0]
+            if found.get("port") == after.targets[after.match.target]:
+                return []
+        operations: list[dict[str, Any]] = []
+        for position in reversed(there):
+            path = pointer("spec", "rules", position, "backendRefs", 0, "name")
+            operations.append({"op": "test", "path": path, "value": before.match and before.match.target})
+            operations.append({"op": "remove", "path": pointer("spec", "rules", position)})
+        if after.match is not None:
+            made = matched_rule(rule, after.match, after.targets[after.match.target])
+            operations.append({"op": "add", "path": pointer("spec", "rules", "-"), "value": made})
+        return operations
+
     def _mirror(self, rule: Json, targets: Mapping[str, int]) -> Mirror | None:
         for mirroring in rule.get("filters") or ():
             if self._is_ours(mirroring, targets):
@@ -203,6 +225,14 @@ class GatewayApiRouter(MirroringRouter):
         if not kept:
             return [{"op": "remove", "path": path}]
         return [{"op": "add", "path": path, "value": kept}]
+
+
+def _matched(document: Json, record: Record) -> list[int]:
+    """Return the places of the rules for matched requests: one, or none."""
+    if record.match is None:
+        return []
+    rules = enumerate(document["spec"].get("rules") or ())
+    return [position for position, rule in rules if is_matched_rule(rule, record.match)]
 
 
 def _weight(ref: Json) -> int:

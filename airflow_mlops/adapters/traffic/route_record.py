@@ -1,9 +1,9 @@
 """What a routed Kubernetes object remembers of us, in its annotations.
 
 Below ``mlops.airflow.apache.org/`` are the highest fencing ``token`` that ever wrote, the ``generation`` (our count of
-changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the ``mirror`` if there is one, and ``others``:
-weights of backends that are not ours but take requests of the same route. What the object's own fields say, but these
-annotations do not, is an edit by another hand.
+changes, not Kubernetes'), the ``weights`` and ``targets`` as JSON, the ``mirror`` and the ``match`` if there are any,
+and ``others``: weights of backends that are not ours but take requests of the same route. What the object's own fields
+say, but these annotations do not, is an edit by another hand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from airflow_mlops.adapters.kubernetes_objects import Json, Operations, pointer
 from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.exceptions import ContractError
-from airflow_mlops.rollout.routing import Mirror
+from airflow_mlops.rollout.routing import Match, Mirror
 
 __all__ = ["ANNOTATIONS", "Live", "Record", "annotate", "edits", "percentages", "read_record"]
 
@@ -31,6 +31,7 @@ class Record:
     :param weights: target to percent, without zeros
     :param targets: target to TCP port
     :param mirror: where copies of the requests go
+    :param match: which requests go to one target whatever the weights are
     :param others: backends that are not ours to their weights, without zeros, as they were at the last write
     """
 
@@ -39,6 +40,7 @@ class Record:
     weights: Mapping[str, int] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
     mirror: Mirror | None = None
+    match: Match | None = None
     others: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -49,6 +51,7 @@ class Live:
     :param weights: target to percent, without zeros; see :func:`percentages`
     :param targets: the targets found; counts only for an object that no rollout wrote yet, which is taken over so
     :param mirror: where the object says that copies go; only routers with the capability look
+    :param match: what was written last, if the object says it still
     :param others: backends that are not ours, with any weights but zero; they stay as they are, and one that changes
         between two writes is a foreign edit, since it changes every share
     :param edits: what else somebody changed, one sentence each
@@ -57,6 +60,7 @@ class Live:
     weights: Mapping[str, int] = field(default_factory=dict)
     targets: Mapping[str, int] = field(default_factory=dict)
     mirror: Mirror | None = None
+    match: Match | None = None
     others: Mapping[str, int] = field(default_factory=dict)
     edits: tuple[str, ...] = ()
 
@@ -82,7 +86,7 @@ def read_record(document: Json, where: str) -> Record:
     annotations = document["metadata"].get("annotations") or {}
     said = {
         name: annotations[f"{ANNOTATIONS}/{name}"]
-        for name in ("token", "generation", "weights", "targets", "mirror", "others")
+        for name in ("token", "generation", "weights", "targets", "mirror", "match", "others")
         if f"{ANNOTATIONS}/{name}" in annotations
     }
     if not said:
@@ -94,6 +98,7 @@ def read_record(document: Json, where: str) -> Record:
             weights=_numbers(said["weights"]),
             targets=_numbers(said["targets"]),
             mirror=decode(Mirror, json.loads(said["mirror"])) if "mirror" in said else None,
+            match=decode(Match, json.loads(said["match"])) if "match" in said else None,
             others=_numbers(said.get("others", "{}")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -108,8 +113,9 @@ def annotate(document: Json, before: Record, after: Record) -> Operations:
         f"{ANNOTATIONS}/weights": canonical_json(dict(after.weights)),
         f"{ANNOTATIONS}/targets": canonical_json(dict(after.targets)),
     }
-    if after.mirror is not None:
-        said[f"{ANNOTATIONS}/mirror"] = canonical_json(encode(after.mirror))
+    for name, value in (("mirror", after.mirror), ("match", after.match)):
+        if value is not None:
+            said[f"{ANNOTATIONS}/{name}"] = canonical_json(encode(value))
     if after.others or before.others:
         said[f"{ANNOTATIONS}/others"] = canonical_json(dict(after.others))
     there = document["metadata"].get("annotations")
@@ -118,8 +124,8 @@ def annotate(document: Json, before: Record, after: Record) -> Operations:
     operations = [
         {"op": "add", "path": pointer("metadata", "annotations", name), "value": value} for name, value in said.items()
     ]
-    if after.mirror is None and f"{ANNOTATIONS}/mirror" in there:
-        operations.append({"op": "remove", "path": pointer("metadata", "annotations", f"{ANNOTATIONS}/mirror")})
+    gone = (f"{ANNOTATIONS}/{name}" for name in ("mirror", "match") if f"{ANNOTATIONS}/{name}" not in said)
+    operations += [{"op": "remove", "path": pointer("metadata", "annotations", name)} for name in gone if name in there]
     return operations
 
 
@@ -140,6 +146,8 @@ def edits(kind: str, record: Record, live: Live, *, mirrors: bool) -> tuple[str,
             found.append(f"backend {name!r}, which is not ours, went from weight {then} to {now}")
     if mirrors and live.mirror != record.mirror:
         found.append(f"{kind} copies requests to {_copies(live)}, but {_copies(record)} was written")
+    if live.match != record.match and record.match is not None:
+        found.append(f"{kind} sends no requests by their headers, but those to {record.match.target} were written")
     return tuple(found)
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
 from airflow_mlops.adapters.traffic.gateway_api import HTTP_ROUTES, GatewayApiRouter
-from airflow_mlops.testing.gateway import Traffic
+from airflow_mlops.rollout.routing import Match
+from airflow_mlops.testing.gateway import Traffic, ask
 from tests.system.kubernetes.gateway import ServedGateway, answering_pods, remove_pods, served_gateway  # noqa: F401
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -59,12 +60,19 @@ def test_traffic_follows_the_weights_and_no_request_fails(
         time.sleep(1)
         assert set(traffic.targets(after=began)) == {"m-v1"}
 
+        match = Match(target="m-v3", headers={"x-tester": "yes"})
+        view = router.set_match(route, match, fencing_token=1, expected_generation=view.generation)
+        began = in_effect(router, route)
+        assert {ask(served_gateway.url, route, {"x-tester": "yes"}) for _ in range(20)} == {(200, "m-v3")}
+        assert set(traffic.targets(after=began)) == {"m-v1"}
+
         router.set_weights(
             route, {"m-v1": 70, "m-v2": 30, "m-v3": 0}, fencing_token=1, expected_generation=view.generation
         )
         began = in_effect(router, route)
         time.sleep(5)
         split = traffic.targets(after=began)
+        assert "m-v3" not in {ask(served_gateway.url, route, {"x-tester": "yes"})[1] for _ in range(20)}
 
         router.set_weights(route, {"m-v1": 100}, fencing_token=1, expected_generation=None)
         began = in_effect(router, route)

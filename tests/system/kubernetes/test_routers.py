@@ -10,6 +10,7 @@ import pytest
 from airflow_mlops.adapters.kubernetes_objects import KubernetesObjects
 from airflow_mlops.adapters.traffic.gateway_api import HTTP_ROUTES, GatewayApiRouter
 from airflow_mlops.rollout.routing import Mirror
+from airflow_mlops.testing.match_conformance import MatchConformance
 from airflow_mlops.testing.router_conformance import RouterConformance
 from tests.system.kubernetes.definitions import ensure_defined
 
@@ -27,7 +28,7 @@ def http_route(name: str) -> dict[str, Any]:
     return {"apiVersion": HTTP_ROUTES.api_version, "kind": "HTTPRoute", "metadata": {"name": name}, "spec": spec}
 
 
-class TestGatewayApiRouter(RouterConformance):
+class TestGatewayApiRouter(RouterConformance, MatchConformance):
     @pytest.fixture
     def router(self, api: Any, objects: KubernetesObjects) -> Iterator[GatewayApiRouter]:
         ensure_defined(api, HTTP_ROUTES, "gateway-api-httproutes.yaml")
