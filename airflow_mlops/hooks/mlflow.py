@@ -9,6 +9,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from airflow_mlops.exceptions import AdapterError, SpecificationError
+from airflow_mlops.hooks.places import note_server
 
 if TYPE_CHECKING:
     from airflow_mlops.adapters.registry.mlflow_runs import RunStatus
@@ -64,8 +65,10 @@ class MLflowHook(BaseHook):
         connection = self.get_connection(self.mlflow_conn_id)
         if connection.password:
             mask_secret(connection.password)
+        address = _address(self.mlflow_conn_id, connection)
+        note_server(self.mlflow_conn_id, "mlflow", address)
         return MLflowServer(
-            tracking_uri=_address(self.mlflow_conn_id, connection),
+            tracking_uri=address,
             username=connection.login or None,
             password=connection.password if connection.login else None,
             token=None if connection.login else connection.password or None,

@@ -9,6 +9,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
+from airflow_mlops.hooks.places import note_database
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
@@ -65,6 +66,12 @@ def sqlalchemy_url(conn_id: str, connection: Connection | None = None) -> URL:
         connection = connection or BaseHook.get_connection(conn_id)
     except AirflowException as error:
         raise SpecificationError("sql_conn_id", conn_id, f"the id of an Airflow connection: {error}") from error
+    url = _url(connection)
+    note_database(conn_id, url)
+    return url
+
+
+def _url(connection: Any) -> URL:
     scheme = connection.extra_dejson.get(_SCHEME)
     url = _from_hook(connection)
     if url is None:

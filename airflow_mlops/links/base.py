@@ -10,7 +10,7 @@ from airflow.sdk.execution_time.xcom import XCom
 
 from airflow_mlops.evidence import Origin
 
-__all__ = ["PushedLink", "push_link", "report_url"]
+__all__ = ["PushedLink", "push_link", "report_url", "web_prefix"]
 
 
 class PushedLink(BaseOperatorLink):
@@ -31,14 +31,18 @@ def push_link(context: Context, link: PushedLink, url: str) -> None:
     context["ti"].xcom_push(key=link.xcom_key, value=url)
 
 
+def web_prefix() -> str:
+    """Return the path below which Airflow's web server is reached; empty for its root."""
+    from airflow.sdk.configuration import conf
+
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+
+
 def report_url(who: Origin, name: str) -> str:
     """Address of a report on the Airflow web server, without its host.
 
     :param who: the task instance that wrote the report
     :param name: the name that it was written with
     """
-    from airflow.sdk.configuration import conf
-
-    prefix = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
     parts = (who.dag_id, who.run_id, who.task_id, str(who.map_index), name)
-    return f"{prefix}/mlops/reports/" + "/".join(quote(part, safe="") for part in parts)
+    return f"{web_prefix()}/mlops/reports/" + "/".join(quote(part, safe="") for part in parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Context
 
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import ImageLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 
@@ -31,8 +32,9 @@ class CustomTrainingOperator(MLOpsOperator):
     the resource's own reason and message.
     """
 
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links = (MLflowRunLink(), ModelLink(), ImageLink())
     ui_color = "#e3f2fd"
+    trains = True
 
     # Set by the constructors of subclasses, which name every argument.
     image: str

@@ -10,6 +10,7 @@ from airflow.sdk import Context
 from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, local_path
+from airflow_mlops.links.pages import RunLink
 from airflow_mlops.manifest import Manifest, manifest_of
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
@@ -33,6 +34,7 @@ class SnapshotDatasetOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("uri", "partition", "format")
+    operator_extra_links = (RunLink(),)
     ui_color = "#e0f2f1"
 
     def __init__(self, *, uri: str, partition: str | None = None, format: str = "parquet", **kwargs: Any) -> None:  # noqa: A002

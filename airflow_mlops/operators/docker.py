@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_mlops.links.base import PushedLink
+from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import ImageLink, ModelLink
 from airflow_mlops.operators.training import TrainLocallyOperator
 
 if TYPE_CHECKING:
@@ -81,6 +84,7 @@ class TrainInDockerOperator(InDocker, TrainLocallyOperator):
     """
 
     template_fields: Sequence[str] = (*TrainLocallyOperator.template_fields, "image", "network")
+    operator_extra_links: tuple[PushedLink, ...] = (MLflowRunLink(), ModelLink(), ImageLink())
     ui_color = "#e3f2fd"
 
     def __init__(

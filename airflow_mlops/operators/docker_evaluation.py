@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from airflow_mlops.links.base import PushedLink
+from airflow_mlops.links.pages import ImageLink, ModelLink
+from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.docker import InDocker
 from airflow_mlops.operators.evaluation import EvaluateModelOperator
 
@@ -54,6 +57,7 @@ class EvaluateInDockerOperator(InDocker, EvaluateModelOperator):
     """
 
     template_fields: Sequence[str] = (*EvaluateModelOperator.template_fields, "image", "network")
+    operator_extra_links: tuple[PushedLink, ...] = (ReportLink(), ModelLink(), ImageLink())
 
     def __init__(
         self,

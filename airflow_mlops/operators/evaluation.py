@@ -14,6 +14,8 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.links.base import PushedLink
+from airflow_mlops.links.pages import ModelLink
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
@@ -80,7 +82,7 @@ class EvaluateModelOperator(LocalJobOperator):
         *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
         *("loading", "environment"),
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links: tuple[PushedLink, ...] = (ReportLink(), ModelLink())
     ui_color = "#e8f5e9"
 
     def __init__(

@@ -18,6 +18,7 @@ from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.hooks.evaluations import read_evaluation
 from airflow_mlops.links.base import report_url
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.branches import read_branches
@@ -82,7 +83,7 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
     template_fields: Sequence[str] = (
         *("evaluation", "policy", "model_name", "on_fail", "ask", "ask_timeout_seconds", "assigned_users"),
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), EvidenceLink(), ModelLink())
     ui_color = "#fce4ec"
     #: Airflow looks for what a branch has skipped; without one there is nothing to find.
     inherits_from_skipmixin = True

@@ -16,6 +16,7 @@ from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.transfer import files_at
+from airflow_mlops.links.pages import ImageLink
 from airflow_mlops.operators.image_command import ImageCommandOperator
 from airflow_mlops.operators.outcome import airflow_errors
 
@@ -62,6 +63,7 @@ class WriteImageBillOperator(ImageCommandOperator):
     """
 
     template_fields: Sequence[str] = ("image",)
+    operator_extra_links = (ImageLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(

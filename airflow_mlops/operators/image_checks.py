@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import Context
 
+from airflow_mlops.links.pages import ImageLink
 from airflow_mlops.operators.image_command import ImageCommandOperator, texts
 from airflow_mlops.operators.outcome import airflow_errors
 
@@ -35,6 +36,7 @@ class CheckImageOperator(ImageCommandOperator):
     """
 
     template_fields: Sequence[str] = ("image", "command", "environment", "network")
+    operator_extra_links = (ImageLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(

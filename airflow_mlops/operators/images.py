@@ -10,6 +10,7 @@ from airflow.sdk import Context
 
 from airflow_mlops.codec import encode
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.pages import ImageLink, show_image
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.image_command import texts
 from airflow_mlops.operators.outcome import airflow_errors
@@ -46,6 +47,7 @@ class BuildImageOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("folder", "tag", "dockerfile", "build_args", "labels", "network")
+    operator_extra_links = (ImageLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(
@@ -80,7 +82,6 @@ class BuildImageOperator(MLOpsOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Build unless there is nothing to do, and push."""
-        del context
         from airflow_mlops.adapters.images.context import BuildContext
         from airflow_mlops.adapters.images.docker_engine import DockerImageBuilder
         from airflow_mlops.hooks.docker import docker_client
@@ -101,6 +102,7 @@ class BuildImageOperator(MLOpsOperator):
             push=self.push,
         )
         self.log.info("%s, %.0f MB: %s", built.image.uri, built.image.size_bytes / 1e6, built.reference)
+        show_image(context, built.reference)
         returned: dict[str, Any] = encode(built)
         return returned
 

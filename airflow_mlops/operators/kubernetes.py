@@ -20,6 +20,8 @@ from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import PushedLink
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import ImageLink, ModelLink, PodLink, show_pod
+from airflow_mlops.operators.base import MLOpsTask
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_watch import PodWatch, join_group
 
@@ -51,7 +53,7 @@ class _SettledError(Exception):
         self.decision = decision
 
 
-class TrainOnKubernetesOperator(KubernetesPodOperator):
+class TrainOnKubernetesOperator(MLOpsTask, KubernetesPodOperator):
     """Train a model in a pod, or in several that work together.
 
     Takes every argument of ``KubernetesPodOperator`` and behaves like it, except that success means a verified model:
@@ -91,8 +93,9 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
         *KubernetesPodOperator.template_fields,
         *("entrypoint", "datasets", "model_name", "parameters", "models"),
     )
-    operator_extra_links: tuple[PushedLink, ...] = (MLflowRunLink(),)
+    operator_extra_links: tuple[PushedLink, ...] = (MLflowRunLink(), ModelLink(), PodLink(), ImageLink())
     job_kind: Kind = "train"
+    trains = True
     _parallel: ParallelRun | None = None
 
     def __init__(
@@ -226,6 +229,7 @@ class TrainOnKubernetesOperator(KubernetesPodOperator):
             name = self._pod_name(training.folder, decision.attempt)
             state = {_ATTEMPT: decision.attempt, _FOLDER: str(training.folder.path), _RUN: self._run_id}
             self._remember({**state, _POD: [pod_request_obj.metadata.namespace, name]})
+            show_pod(context, pod_request_obj.metadata.namespace, name)
             if decision.action is not Action.FOLLOW:
                 if decision.action is Action.FINISH and self.on_finish_action is not OnFinishAction.KEEP_POD:
                     world.tidy()

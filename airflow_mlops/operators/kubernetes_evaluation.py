@@ -12,6 +12,7 @@ from airflow.sdk import Context
 from airflow_mlops.container.attempt import AttemptFolder
 from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.links.pages import ImageLink, ModelLink, PodLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.evaluation import ENTRYPOINT, examined_data, measured, published, what_to_measure
 from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
@@ -55,9 +56,10 @@ class EvaluateOnKubernetesOperator(TrainOnKubernetesOperator):
         *("candidate", "champion", "dataset", "target", "model_name", "diagnostics", "training_data"),
         "loading",
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), ModelLink(), PodLink(), ImageLink())
     ui_color = "#e8f5e9"
     job_kind: Kind = "evaluate"
+    trains = False
 
     def __init__(
         self,

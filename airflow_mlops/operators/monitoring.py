@@ -13,6 +13,7 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, local_path, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.record import record
@@ -57,6 +58,7 @@ class DetectDriftOperator(MLOpsOperator):
         "reference",
         "champion",
     )
+    operator_extra_links = (EvidenceLink(), ModelLink())
     ui_color = "#e8eaf6"
 
     def __init__(
@@ -171,6 +173,7 @@ class DecideRetrainingOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("drift", "model_name", "champion")
+    operator_extra_links = (EvidenceLink(), ModelLink())
     ui_color = "#e8eaf6"
 
     def __init__(self, *, drift: Mapping[str, Any], model_name: str, champion: str, **kwargs: Any) -> None:
@@ -181,6 +184,7 @@ class DecideRetrainingOperator(MLOpsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Decide, record the request, and hand it to the outlets."""
+        from airflow_mlops.hooks.metrics import RETRAINING, in_task
         from airflow_mlops.monitoring.policy import parse_finding
 
         with airflow_errors():
@@ -198,6 +202,7 @@ class DecideRetrainingOperator(MLOpsOperator):
             "evidence_uri": request_uri,
         }
         context["ti"].xcom_push(key="return_value", value=result)
+        in_task().count(RETRAINING, model=self.model_name, wanted=decision.wanted)
         if not decision.wanted:
             raise AirflowSkipException(decision.reason)
         for outlet in self.outlets or ():

@@ -12,6 +12,7 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.links.pages import ModelLink
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.references import ModelRef
@@ -46,6 +47,7 @@ class ExportToOnnxOperator(LocalJobOperator):
     """
 
     template_fields: Sequence[str] = ("model", "dataset", "model_name", "parity", "loading", "environment")
+    operator_extra_links = (ModelLink(),)
     ui_color = "#fff3e0"
 
     def __init__(

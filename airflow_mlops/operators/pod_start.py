@@ -18,6 +18,8 @@ from airflow_mlops.container.warm_pod import idle_command
 from airflow_mlops.exceptions import MLOpsError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.transfer import local_path
+from airflow_mlops.links.pages import ImageLink, PodLink, show_pod
+from airflow_mlops.operators.base import MLOpsTask
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.pod_watch import join_group
 from airflow_mlops.training.pods import PodResources, PodVolume, label_value, pod_name, pod_overlay
@@ -32,7 +34,7 @@ _STARTUP_SECONDS = 900
 _SCHEDULE_SECONDS = 300
 
 
-class StartWarmPodOperator(KubernetesPodOperator):
+class StartWarmPodOperator(MLOpsTask, KubernetesPodOperator):
     """Start a pod in which several steps run one after the other or side by side.
 
     Takes every argument of ``KubernetesPodOperator`` that says what a pod looks like. The pod does nothing until a
@@ -54,6 +56,8 @@ class StartWarmPodOperator(KubernetesPodOperator):
     :param schedule_timeout_seconds: how long the pod may wait for a node
     :return: the pod, as steps need it
     """
+
+    operator_extra_links = (PodLink(), ImageLink())
 
     def __init__(
         self,
@@ -115,6 +119,7 @@ class StartWarmPodOperator(KubernetesPodOperator):
         warm = WarmPods(PodClient(self.client, request.metadata.namespace))
         uid, made = warm.ensure(request, self.base_container_name)
         self.pod = request  # by which it is removed when this task is killed
+        show_pod(context, request.metadata.namespace, request.metadata.name)
         self.log.info("%s pod %s/%s", "Made" if made else "Found", request.metadata.namespace, request.metadata.name)
         ref = WarmPodRef(
             namespace=request.metadata.namespace,

@@ -72,6 +72,7 @@ class ProfileDataOperator(MLOpsOperator):
         dataset = decode(DatasetRef, self.dataset, where="dataset")
         store = ArtifactStore.from_config()
         profile = self._profile(store, dataset)
+        self.seen = {"profile": profile}
         folder = ("profiles", dataset.digest.removeprefix("sha256:"))
         name = profile.digest.removeprefix("sha256:")[:16]
         profile_uri = store.write_json(profile, *folder, f"profile-{name}.json")

@@ -13,9 +13,10 @@ from airflow_mlops import __version__
 from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.evidence import Decision, Evidence
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.operators.base import remember_decision
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["record", "versions"]
+__all__ = ["record", "tell", "versions"]
 
 
 def versions(distributions: Iterable[str] = ()) -> dict[str, str]:
@@ -52,19 +53,34 @@ def record(
     :return: URI and digest of the document
     """
     encoded = encode(policy) if policy is not None else {}
-    return store.write_evidence(
-        Evidence(
-            decision=decision,
-            subject=subject,
-            verdict=verdict,
-            checks=tuple(checks),
-            origin=origin(context),
-            decided_at=time.time(),
-            references=encode(references or {}),
-            policy=encoded,
-            policy_digest=digest_of(encoded) if policy is not None else None,
-            versions=versions(distributions),
-            seeds=dict(seeds or {}),
-            notes=encode(notes or {}),
-        )
+    evidence = Evidence(
+        decision=decision,
+        subject=subject,
+        verdict=verdict,
+        checks=tuple(checks),
+        origin=origin(context),
+        decided_at=time.time(),
+        references=encode(references or {}),
+        policy=encoded,
+        policy_digest=digest_of(encoded) if policy is not None else None,
+        versions=versions(distributions),
+        seeds=dict(seeds or {}),
+        notes=encode(notes or {}),
     )
+    uri, found = store.write_evidence(evidence)
+    tell(context, evidence, uri, found)
+    return uri, found
+
+
+def tell(context: Context, evidence: Evidence, uri: str, found: str) -> None:
+    """Show a recorded decision on the task, count it, and keep it for the task's lineage.
+
+    :param uri: where its document lies
+    :param found: the document's digest
+    """
+    from airflow_mlops.hooks.metrics import in_task
+    from airflow_mlops.links.pages import show_evidence
+
+    in_task().decided(evidence.decision, evidence.subject, evidence.verdict.value, evidence.checks)
+    show_evidence(context, evidence.subject, uri)
+    remember_decision(context, evidence, uri, found)

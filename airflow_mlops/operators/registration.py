@@ -12,6 +12,7 @@ from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.mlflow import MLflowHook, origin_key, origin_tags
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.provenance import announce, code_tags, gate_evidence, read_contents, show_run
@@ -54,7 +55,7 @@ class RegisterModelOperator(MLOpsOperator):
     template_fields: Sequence[str] = (
         *("model_name", "model", "evaluation", "gate", "datasets", "image", "git_revision", "mlflow_run_id"),
     )
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links = (MLflowRunLink(), EvidenceLink(), ModelLink())
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.mlflow import MLflowHook
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 from airflow_mlops.operators.provenance import rejection_reason, show_run
@@ -38,7 +39,7 @@ class PromoteModelOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("model_name", "version", "expected_champion", "rollout")
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links = (MLflowRunLink(), EvidenceLink(), ModelLink())
 
     def __init__(
         self,
@@ -103,7 +104,7 @@ class RollBackModelOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("model_name", "version", "reason")
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links = (MLflowRunLink(), EvidenceLink(), ModelLink())
 
     def __init__(
         self,

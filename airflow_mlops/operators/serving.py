@@ -15,6 +15,7 @@ from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.endpoint import EndpointLink
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
 from airflow_mlops.operators.record import record
@@ -63,7 +64,7 @@ class StartModelServerOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("model_name", "version", "model", "loading", "faults")
-    operator_extra_links = (EndpointLink(),)
+    operator_extra_links = (EndpointLink(), ModelLink())
     ui_color = "#e8f0d8"
 
     def __init__(
@@ -195,6 +196,7 @@ class CheckModelServerOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("server", "model_name", "model")
+    operator_extra_links = (EndpointLink(), EvidenceLink(), ModelLink())
     ui_color = "#f0f0d0"
 
     def __init__(
@@ -232,7 +234,9 @@ class CheckModelServerOperator(MLOpsOperator):
         if status is None or status.phase != "ready":
             seen = "unknown" if status is None else f"{status.phase}: {status.message}"
             raise AirflowException(f"model server {self.server!r} is not ready, it is {seen}")
-        with InferenceClient(f"http://{status.host}:{status.port}", self.model_name) as client:
+        base = f"http://{status.host}:{status.port}"
+        push_link(context, EndpointLink(), f"{base}/v2/models/{self.model_name}")
+        with InferenceClient(base, self.model_name) as client:
             replies = self._ask(client, sample.rows)
         checks = judge_smoke(
             replies, sample.predictions, server=self.server, tolerance=self.tolerance, max_p95_ms=self.max_p95_ms
@@ -287,6 +291,7 @@ class StopModelServersOperator(MLOpsOperator):
     """
 
     template_fields: Sequence[str] = ("model_name", "keep")
+    operator_extra_links = (ModelLink(),)
     ui_color = "#e8e8e8"
 
     def __init__(

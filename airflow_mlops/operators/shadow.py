@@ -22,6 +22,7 @@ from airflow_mlops.exceptions import (
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.hooks.gateway import ModelGatewayHook
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
@@ -79,7 +80,7 @@ class ShadowRolloutOperator(MLOpsOperator):
         "stable",
         "gateway_conn_id",
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), EvidenceLink(), ModelLink())
     ui_color = "#eceff1"
 
     def __init__(

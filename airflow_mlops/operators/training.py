@@ -12,7 +12,9 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.base import PushedLink
 from airflow_mlops.links.mlflow import MLflowRunLink
+from airflow_mlops.links.pages import ModelLink
 from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
@@ -46,8 +48,9 @@ class TrainLocallyOperator(LocalJobOperator):
     """
 
     template_fields: Sequence[str] = ("entrypoint", "datasets", "model_name", "parameters", "models", "environment")
-    operator_extra_links = (MLflowRunLink(),)
+    operator_extra_links: tuple[PushedLink, ...] = (MLflowRunLink(), ModelLink())
     ui_color = "#e3f2fd"
+    trains = True
 
     def __init__(
         self,

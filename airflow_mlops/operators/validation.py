@@ -13,6 +13,7 @@ from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.pages import EvidenceLink
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.judging import (
@@ -106,7 +107,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         *("suite", "dataset", "table", "schema", "query", "sql_conn_id", "spark_conn_id", "on_fail", "backend"),
     )
     template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql"}
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), EvidenceLink())
     ui_color = "#fff3e0"
     #: Airflow looks for what a branch has skipped; without one there is nothing to find.
     inherits_from_skipmixin = True

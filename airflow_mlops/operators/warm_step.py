@@ -11,6 +11,7 @@ from airflow.sdk import Context
 from airflow_mlops.codec import decode
 from airflow_mlops.exceptions import MLOpsError, SpecificationError
 from airflow_mlops.hooks.documents import dag_folder
+from airflow_mlops.links.pages import PodLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
 
@@ -102,6 +103,7 @@ class RunInWarmPodOperator(_InWarmPodOperator):
     """
 
     template_fields: Sequence[str] = ("pod", "entrypoint", "command", "datasets", "parameters", "models")
+    operator_extra_links = (PodLink(),)
     ui_color = "#e3f2fd"
 
     def __init__(
@@ -240,6 +242,7 @@ class StopWarmPodOperator(_InWarmPodOperator):
     """
 
     template_fields: Sequence[str] = ("pod",)
+    operator_extra_links = (PodLink(),)
     ui_color = "#e3f2fd"
 
     @airflow_errors()

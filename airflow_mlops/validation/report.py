@@ -171,7 +171,13 @@ def _check(result: RuleResult) -> CheckResult:
         value=result.share,
         threshold=_allowed_share(result.rule) if result.share is not None else None,
         sample_size=result.rows,
-        details={"type": result.rule.type, "severity": result.rule.severity, "missing": list(result.missing_columns)},
+        details={
+            "type": result.rule.type,
+            "severity": result.rule.severity,
+            "missing": list(result.missing_columns),
+            "columns": list(result.rule.columns),
+            "kept": result.passed,
+        },
     )
 
 

@@ -133,7 +133,8 @@ def test_airflow_loads_the_plugin_through_its_entry_point():
 
 def test_the_options_are_known_to_airflow():
     known = conf.configuration_description["mlops"]["options"]
-    assert set(known) == {"artifact_root", "model_python", "local_home", "backend", "docker", "kubernetes"}
+    backends = {"backend", "docker", "kubernetes"}
+    assert set(known) == {"artifact_root", "model_python", "local_home", "pod_url", "image_url", *backends}
 
 
 def test_a_model_asset_takes_our_scheme():

@@ -1,0 +1,1 @@
+"""To systems that draw where data and models come from."""
