@@ -14,7 +14,7 @@ from airflow_mlops.codec import digest_of, encode
 from airflow_mlops.exceptions import ContractError
 from airflow_mlops.verdict import CheckResult, Verdict
 
-__all__ = ["Decision", "Evidence", "Origin", "chain", "digest", "verify_chain"]
+__all__ = ["Decision", "Evidence", "Origin", "chain", "digest", "document_of", "verify_chain"]
 
 Decision = Literal[
     "validation",
@@ -58,6 +58,7 @@ class Evidence:
     :param seeds: purpose to seed, where randomness took part
     :param notes: further JSON-safe facts
     :param previous: digest of the document before this one in the subject's chain; None for the first
+    :param number: position in that chain, from 1; None before it is written, and in documents of earlier versions
     :param evidence_version: version of this document's form, currently 1
     """
 
@@ -74,12 +75,21 @@ class Evidence:
     seeds: Mapping[str, int] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     previous: str | None = None
+    number: int | None = None
     evidence_version: int = 1
+
+
+def document_of(evidence: Evidence) -> dict[str, Any]:
+    """Encode a document as it is stored: one without a number has no such key, as before there were numbers."""
+    encoded: dict[str, Any] = encode(evidence)
+    if encoded["number"] is None:
+        del encoded["number"]
+    return encoded
 
 
 def digest(evidence: Evidence) -> str:
     """``sha256:…`` of the document's canonical form."""
-    return digest_of(encode(evidence))
+    return digest_of(document_of(evidence))
 
 
 def chain(evidence: Evidence, earlier: Sequence[Evidence]) -> Evidence:

@@ -1,4 +1,4 @@
-"""Signatures over a model's digest, made and checked with a local key.
+"""Signatures over a model's digest, or a document's of evidence, made and checked with a local key.
 
 What is signed is a fixed line and the digest of the model's canonical manifest, so one short signature covers every
 file, and it lies beside the model wherever that is copied. Only ``cryptography`` is needed, which Airflow and the model
@@ -12,23 +12,31 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.loading import Loading, ModelSignature
 
-__all__ = ["check_signed", "key_id", "sign_digest"]
+__all__ = ["check_signed", "key_id", "sign_digest", "signer_of"]
 
-_PURPOSE = b"airflow-mlops model signature 1\n"
+Purpose = Literal["model", "evidence"]
+#: What is signed begins with its purpose: a signature of one kind never passes for one of the other.
+_PURPOSES: dict[Purpose, bytes] = {
+    "model": b"airflow-mlops model signature 1\n",
+    "evidence": b"airflow-mlops evidence signature 1\n",
+}
 _KEYS = "an Ed25519 key or one on a NIST curve, in PEM form"
 
 
-def sign_digest(digest: str, private_key: bytes, password: bytes | None = None) -> ModelSignature:
-    """Sign a model's digest.
+def sign_digest(
+    digest: str, private_key: bytes, password: bytes | None = None, *, purpose: Purpose = "model"
+) -> ModelSignature:
+    """Sign a digest.
 
-    :param digest: ``sha256:…`` of the canonical manifest
+    :param digest: ``sha256:…`` of a model's canonical manifest, or of a document of evidence
     :param private_key: PEM
     :param password: of the key, None if it has none
+    :param purpose: what the digest is of
     :raises SpecificationError: if this is no such key, or the password is wrong
     """
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -40,10 +48,11 @@ def sign_digest(digest: str, private_key: bytes, password: bytes | None = None) 
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise SpecificationError("key", "(not shown)", f"a private key: {_KEYS} ({error})") from error
     identity = _identity(key.public_key())
+    message = _message(digest, purpose)
     if isinstance(key, Ed25519PrivateKey):
-        made = key.sign(_message(digest))
+        made = key.sign(message)
         return ModelSignature(digest=digest, key_id=identity, algorithm="ed25519", signature=_text(made))
-    made = key.sign(_message(digest), _ecdsa())
+    made = key.sign(message, _ecdsa())
     return ModelSignature(digest=digest, key_id=identity, algorithm="ecdsa-sha256", signature=_text(made))
 
 
@@ -67,7 +76,7 @@ def check_signed(digest: str, loading: Loading) -> str | None:
     keys = {_identity(key): key for key in map(_load, wanted.public_keys)}
     made = [one for one in loading.signatures if one.digest == digest]
     for one in made:
-        if one.key_id in keys and _holds(one, keys[one.key_id]):
+        if one.key_id in keys and _holds(one, keys[one.key_id], "model"):
             return one.key_id
     broken = [one.key_id for one in made if one.key_id in keys]
     if broken:
@@ -80,7 +89,18 @@ def check_signed(digest: str, loading: Loading) -> str | None:
     )
 
 
-def _holds(signature: ModelSignature, key: Any) -> bool:
+def signer_of(signature: ModelSignature, public_keys: Iterable[str], *, purpose: Purpose) -> str | None:
+    """Return the id of the key that made a signature; None if it was none of these.
+
+    :param public_keys: PEM
+    :raises SpecificationError: if one of them is no such key
+    """
+    keys = {_identity(key): key for key in map(_load, public_keys)}
+    trusted = keys.get(signature.key_id)
+    return signature.key_id if trusted is not None and _holds(signature, trusted, purpose) else None
+
+
+def _holds(signature: ModelSignature, key: Any, purpose: Purpose) -> bool:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -88,11 +108,11 @@ def _holds(signature: ModelSignature, key: Any) -> bool:
     if signature.signature_version != 1 or (signature.algorithm == "ed25519") != edwards:
         return False
     try:
-        content = base64.b64decode(signature.signature, validate=True)
+        content, message = base64.b64decode(signature.signature, validate=True), _message(signature.digest, purpose)
         if edwards:
-            key.verify(content, _message(signature.digest))
+            key.verify(content, message)
         else:
-            key.verify(content, _message(signature.digest), _ecdsa())
+            key.verify(content, message, _ecdsa())
     except (InvalidSignature, binascii.Error):
         return False
     return True
@@ -134,8 +154,8 @@ def _ecdsa() -> Any:
     return ECDSA(SHA256())
 
 
-def _message(digest: str) -> bytes:
-    return _PURPOSE + digest.encode()
+def _message(digest: str, purpose: Purpose) -> bytes:
+    return _PURPOSES[purpose] + digest.encode()
 
 
 def _text(content: bytes) -> str:

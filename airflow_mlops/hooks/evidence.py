@@ -1,24 +1,18 @@
-"""Keeping the decision record: one numbered document per decision, chained per subject, never forked.
+"""The decision record: one numbered document per decision, chained per subject, never forked.
 
-Documents lie at ``evidence/<subject>/000001-<digest>.json``. Writers on a local root take turns by a file lock. On
-object storage every number is claimed by a conditional write of the document itself, so that of two writers one has
-to take the next number; a claim whose document is missing (its writer died) is completed by whoever comes next.
+Documents lie at ``evidence/<subject>/000001-<digest>.json``; what lies beside them is described in
+:mod:`airflow_mlops.governance.ledger_files`, how they are written in :mod:`airflow_mlops.hooks.evidence_writing`.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_mlops.codec import decode, encode
-from airflow_mlops.evidence import Evidence, digest, verify_chain
-from airflow_mlops.exceptions import ContractError, SpecificationError, TransientAdapterError
+from airflow_mlops.evidence import Evidence
+from airflow_mlops.exceptions import ContractError, SpecificationError
+from airflow_mlops.governance.ledger_files import DOCUMENT
+from airflow_mlops.hooks.evidence_writing import append, head_of, stored_document
 from airflow_mlops.hooks.names import original_name, safe_name
 
 if TYPE_CHECKING:
@@ -26,37 +20,34 @@ if TYPE_CHECKING:
 
 __all__ = ["append", "document", "names", "read", "subjects"]
 
-_NAME = re.compile(r"(\d{6})-([0-9a-f]{12})\.json")
-_ATTEMPTS = 50
-
-
-def append(store: ArtifactStore, evidence: Evidence) -> tuple[str, str]:
-    """Link a document to the newest one of its subject, write it, return its URI and digest.
-
-    :raises TransientAdapterError: if other writers were faster too many times
-    """
-    from airflow_mlops.hooks.artifacts import local_path
-
-    folder = local_path(store.uri("evidence", evidence.subject))
-    if folder is None:
-        return _append_remote(store, evidence)
-    with _turn(folder):
-        number, linked = _linked(store, evidence)
-        return _write(store, number, linked)
-
 
 def read(store: ArtifactStore, subject: str) -> tuple[Evidence, ...]:
     """Return a subject's documents, oldest first.
 
     :raises ContractError: if a document was changed, removed or reordered
     """
-    documents = []
+    # The head first: the documents that it counts are there by now.
+    head = head_of(store, subject)
+    documents: list[Evidence] = []
+    previous: str | None = None
     for position, name in enumerate(names(store, subject), start=1):
+        where = store.uri("evidence", subject, name)
         if int(name[:6]) != position:
-            where = store.uri("evidence", subject, name)
             raise ContractError(f"{where}: number {position} of the chain is missing or stands twice")
-        documents.append(document(store, subject, name))
-    return verify_chain(documents)
+        found = stored_document(store, subject, name)
+        if found.evidence.previous != previous:
+            raise ContractError(
+                f"evidence of {subject!r}: document {position} follows {found.evidence.previous}, "
+                f"but the one before it has the digest {previous}; the chain was changed"
+            )
+        documents.append(found.evidence)
+        previous = found.digest
+    if head is not None and head.count > len(documents):
+        raise ContractError(
+            f"{store.uri('evidence', subject)}: its head counts {head.count} documents, but only {len(documents)} are "
+            "here; newest ones were lost or removed"
+        )
+    return tuple(documents)
 
 
 def names(store: ArtifactStore, subject: str) -> list[str]:
@@ -67,7 +58,7 @@ def names(store: ArtifactStore, subject: str) -> list[str]:
     if not folder.fs.exists(folder.path):
         return []
     found = (entry.rsplit("/", 1)[-1] for entry in folder.fs.ls(folder.path, detail=False))
-    return sorted(name for name in found if _NAME.fullmatch(name))
+    return sorted(name for name in found if DOCUMENT.fullmatch(name))
 
 
 def document(store: ArtifactStore, subject: str, name: str) -> Evidence:
@@ -77,14 +68,9 @@ def document(store: ArtifactStore, subject: str, name: str) -> Evidence:
     :raises SpecificationError: if this is no name of a document
     :raises ContractError: if it is not there, or was changed
     """
-    match = _NAME.fullmatch(name)
-    if match is None:
+    if DOCUMENT.fullmatch(name) is None:
         raise SpecificationError("name", name, "the name of an evidence document, 000001-0123456789ab.json")
-    found = _document(store, subject, name)
-    if found.subject != subject or digest(found).removeprefix("sha256:")[:12] != match[2]:
-        where = store.uri("evidence", subject, name)
-        raise ContractError(f"{where}: the content is not what its name promises; the document was changed")
-    return found
+    return stored_document(store, subject, name).evidence
 
 
 def subjects(store: ArtifactStore) -> tuple[str, ...]:
@@ -104,50 +90,6 @@ def _subject(store: ArtifactStore, quoted: str) -> str | None:
         return name
     folder = store.path("evidence") / quoted
     for entry in folder.fs.ls(folder.path, detail=False):
-        if _NAME.fullmatch(entry.rsplit("/", 1)[-1]):
+        if DOCUMENT.fullmatch(entry.rsplit("/", 1)[-1]):
             return str(json.loads(folder.fs.cat_file(entry))["subject"])
     return None
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _append_remote(store: ArtifactStore, evidence: Evidence) -> tuple[str, str]:
-    for _ in range(_ATTEMPTS):
-        number, linked = _linked(store, evidence)
-        claim = store.path("evidence", evidence.subject, f"{number:06d}.claim")
-        try:
-            claim.fs.pipe_file(claim.path, json.dumps(encode(linked)).encode(), mode="create")
-        except FileExistsError:
-            _write(store, number, decode(Evidence, store.read_json(str(claim))))
-            continue
-        return _write(store, number, linked)
-    raise TransientAdapterError(f"evidence of {evidence.subject!r}: other writers were faster {_ATTEMPTS} times")
-
-
-def _linked(store: ArtifactStore, evidence: Evidence) -> tuple[int, Evidence]:
-    present = names(store, evidence.subject)
-    if not present:
-        return 1, replace(evidence, previous=None)
-    last = _document(store, evidence.subject, present[-1])
-    return int(present[-1][:6]) + 1, replace(evidence, previous=digest(last))
-
-
-def _write(store: ArtifactStore, number: int, evidence: Evidence) -> tuple[str, str]:
-    identity = digest(evidence)
-    name = f"{number:06d}-{identity.removeprefix('sha256:')[:12]}.json"
-    return store.write_json(evidence, "evidence", evidence.subject, name), identity
-
-
-def _document(store: ArtifactStore, subject: str, name: str) -> Evidence:
-    where = store.uri("evidence", subject, name)
-    value: Any = store.read_json(where)
-    try:
-        return decode(Evidence, value, where="evidence")
-    except SpecificationError as error:
-        raise ContractError(f"{where}: this is not an evidence document: {error}") from error
