@@ -104,7 +104,9 @@ _FOCUS = """() => {
 def problems(page: Any) -> list[str]:
     """Return what the page lacks, empty for nothing."""
     session = page.context.new_cdp_session(page)
-    nodes = [node for node in session.send("Accessibility.getFullAXTree")["nodes"] if not node.get("ignored")]
+    nodes = [
+        node for node in _in_order(session.send("Accessibility.getFullAXTree")["nodes"]) if not node.get("ignored")
+    ]
     session.detach()
     return [
         *page.evaluate(_STRUCTURE),
@@ -135,6 +137,16 @@ def unreachable(page: Any) -> list[str]:
 def width_overflow(page: Any) -> int:
     """Return by how many pixels the page is wider than its window."""
     return int(page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+def _in_order(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Go through the tree as it is read out; Chromium lists it level by level."""
+    by_id, ahead = {node["nodeId"]: node for node in nodes}, [nodes[0]["nodeId"]]
+    while ahead:
+        node = by_id.get(ahead.pop())
+        if node is not None:
+            yield node
+            ahead += reversed(node.get("childIds", ()))
 
 
 def _role(node: dict[str, Any]) -> str:
