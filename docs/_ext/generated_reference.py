@@ -1,7 +1,7 @@
 """Writes the reference from what is declared: operators, commands, options, connections and the policy's schema.
 
 A line ``<!-- generated: NAME -->`` of a page gives way to Markdown that a function here returns. It is read like the
-rest of the page, so headings, links and the table of contents know it. On a page that is read as a file it is a comment.
+rest of the page, so headings, links and contents know it. On a page that is read as a file it is a comment.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ def _documented(directive: str, *options: str) -> list[str]:
 
 
 def classes(package: str) -> Iterator[str]:
-    """Each public class of a package that loads its names lazily."""
+    """Write each public class of a package that loads its names lazily."""
     for name in sorted(importlib.import_module(package).__all__):
         yield f"## {name}\n"
         yield from _documented(f"autoclass:: {package}.{name}")
 
 
 def module_classes(package: str) -> Iterator[str]:
-    """Each class that the modules of a package export, module by module."""
+    """Write each class that the modules of a package export, module by module."""
     import pkgutil
 
     found = importlib.import_module(package)
@@ -65,13 +65,13 @@ def _commands(command: Any, words: tuple[str, ...]) -> Iterator[tuple[str, Any]]
 def _argument(arg: Any) -> tuple[str, str, str]:
     options = arg.kwargs
     name = ", ".join(f"`{flag}`" for flag in arg.flags)
-    value = options.get("metavar") or ("" if options.get("action") == "store_true" else "")
+    value = options.get("metavar")
     needed = options.get("required") or (not arg.flags[0].startswith("-") and options.get("nargs") != "?")
     return name, f"`{value}`" if value else "", (options.get("help") or "") + (" **Required.**" if needed else "")
 
 
 def commands(_: str) -> Iterator[str]:
-    """Each command of ``airflow mlops``, as the command line declares it."""
+    """Write each command of ``airflow mlops``, as the command line declares it."""
     from airflow_mlops.cli.definition import get_cli_commands
 
     for top in get_cli_commands():
@@ -83,7 +83,7 @@ def commands(_: str) -> Iterator[str]:
 
 
 def configuration(_: str) -> Iterator[str]:
-    """Each option of the section ``[mlops]``."""
+    """Write each option of the section ``[mlops]``."""
     from airflow_mlops.provider_info import get_provider_info
 
     for name, option in get_provider_info()["config"]["mlops"]["options"].items():
@@ -94,7 +94,7 @@ def configuration(_: str) -> Iterator[str]:
 
 
 def connections(_: str) -> Iterator[str]:
-    """Each connection type: its form, and what its hook's docstring says."""
+    """Write each connection type: its form, and what its hook's docstring says."""
     from airflow_mlops.provider_info import get_provider_info
 
     for kind in get_provider_info()["connection-types"]:
@@ -169,7 +169,7 @@ def _properties(schema: Mapping[str, Any], kind: Any, where: str) -> Iterator[st
 
 
 def policy_schema(_: str) -> Iterator[str]:
-    """The policy of a gate: types from its JSON Schema, meanings from the docstrings that it was made of."""
+    """Write the policy of a gate: types from its JSON Schema, meanings from the docstrings that it was made of."""
     from airflow_mlops.evaluation.policy import GatePolicy
     from airflow_mlops.schemas import load_schema
 
@@ -177,7 +177,7 @@ def policy_schema(_: str) -> Iterator[str]:
 
 
 def schema_list(_: str) -> Iterator[str]:
-    """Names of all JSON Schemas that the package ships."""
+    """List all JSON Schemas that the package ships."""
     from airflow_mlops.schemas import load_schema, names
 
     yield from _table(("schema", "form"), [(f"`{name}`", load_schema(name).get("title", "")) for name in names()])
@@ -224,7 +224,7 @@ def _either(name: str) -> list[str]:
 
 
 def hooks(_: str) -> Iterator[str]:
-    """The hooks of connection types, and what reaches stores and clusters."""
+    """Write the hooks of connection types, and what reaches stores and clusters."""
     for name in HOOKS:
         yield from (f"## {name.rpartition('.')[2]}\n", *_documented(f"autoclass:: {name}", "members"))
     for name in HOOK_MODULES:
@@ -232,7 +232,7 @@ def hooks(_: str) -> Iterator[str]:
 
 
 def specifications(_: str) -> Iterator[str]:
-    """The dataclasses behind mappings and YAML files."""
+    """Write the dataclasses behind mappings and YAML files."""
     for title, names in SPECIFICATIONS.items():
         yield f"## {title}\n"
         for name in names:
@@ -258,6 +258,6 @@ def write(app: Any, docname: str, source: list[str]) -> None:  # noqa: ARG001 - 
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register with Sphinx."""
     app.connect("source-read", write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

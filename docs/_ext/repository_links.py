@@ -8,7 +8,6 @@ from typing import Any
 #: Files of the repository that the site has as pages.
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 _LINK = re.compile(r"\]\((?:\.\./)+(README|CHANGELOG|CONTRIBUTING)\.md(?=[)#])")
-_FOLDER = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)#]*/\)|\[([^\]]+)\]\(docs/decisions\)")
 
 
 def retarget(app: Any, docname: str, source: list[str]) -> None:  # noqa: ARG001 - Sphinx's form of a listener
@@ -18,6 +17,6 @@ def retarget(app: Any, docname: str, source: list[str]) -> None:  # noqa: ARG001
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Called by Sphinx."""
+    """Register with Sphinx."""
     app.connect("source-read", retarget)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
+from tests.documentation import ROOT, blocks
 from tests.in_place import fill
 
 pytest.importorskip("great_expectations")
 pd = pytest.importorskip("pandas")
 
-GUIDE = (Path(__file__).resolve().parents[2] / "docs" / "migration-great-expectations.md").read_text()
-SNIPPETS = re.findall(r"^```python\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+SNIPPETS = [block.text for block in blocks("python", pages=(ROOT / "docs" / "migration-great-expectations.md",))]
 
 
 @pytest.mark.parametrize(
@@ -37,4 +34,4 @@ def test_a_snippet_runs(run_dag, artifact_root, connection, tmp_path, dag_id, ve
 
 
 def test_there_is_no_other_snippet():
-    assert len(SNIPPETS) == len(re.findall(r"^```\w", GUIDE, flags=re.MULTILINE)) == 3
+    assert len(SNIPPETS) == 3

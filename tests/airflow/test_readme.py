@@ -1,4 +1,4 @@
-"""Every snippet of the README runs, and what it names exists."""
+"""What the README shows runs, and what it names is complete; the rest of its blocks are tested in `test_docs.py`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 import airflow_mlops.operators
+from tests.documentation import README, ROOT, blocks
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+SNIPPETS = blocks("python", pages=(README,))
 
 
 def test_a_dag_of_your_own_trains_a_model(
@@ -24,7 +23,7 @@ def test_a_dag_of_your_own_trains_a_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    dag_code, script = (code for language, code in SNIPPETS if language == "python")
+    dag_code, script = (block.text for block in SNIPPETS)
     assert len(dag_code.splitlines()) < 30
     make_data = (
         "import sys; from sklearn.datasets import load_wine; wine = load_wine(as_frame=True).frame; "
@@ -48,11 +47,11 @@ def test_a_dag_of_your_own_trains_a_model(
 
 def test_every_command_is_a_target_of_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text()))
+    named = set(re.findall(r"\bmake ([a-z-]+)", README.read_text() + (ROOT / "CONTRIBUTING.md").read_text()))
     assert named
     assert named <= targets
 
 
 def test_the_operator_table_is_complete() -> None:
-    named = set(re.findall(r"`(\w+Operator)`", README)) - {"BaseOperator", "KubernetesPodOperator"}
+    named = set(re.findall(r"`(\w+Operator)`", README.read_text())) - {"BaseOperator", "KubernetesPodOperator"}
     assert named == set(airflow_mlops.operators.__all__)
