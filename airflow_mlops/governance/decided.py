@@ -87,7 +87,7 @@ def weights_of(evidence: Evidence) -> dict[str, int]:
     found = evidence.notes.get("weights")
     if evidence.decision != "rollout" or not isinstance(found, Mapping):
         return {}
-    return {str(name): value for name, value in found.items() if isinstance(value, int)}
+    return {str(name): value for name, value in found.items() if type(value) is int and 0 <= value <= 100}
 
 
 def reason_of(evidence: Evidence) -> str:

@@ -168,8 +168,9 @@ def overview(
 ) -> ModelOverview:
     """Return what the documents tell about a model.
 
-    :param documents: of one model, in any order: at least the newest of each kind (:func:`~airflow_mlops.governance.decided.slot_of`), and all gates
-        and approvals that may still be open
+    :param documents: of one model, in any order: at least the newest of each kind, as
+        :func:`~airflow_mlops.governance.decided.slot_of` tells kinds apart, and all gates and approvals
+        that may be open
     :param now: seconds since the epoch
     :param decisions: number of documents in the chain; None for those given
     :param may_read: whether decisions of a DAG, named by its id, may be shown

@@ -11,21 +11,39 @@ __all__ = ["MLOpsPlugin"]
 
 
 class MLOpsPlugin(AirflowPlugin):
-    """Serves reports, and shows those of a DAG run in a tab of its page."""
+    """Shows models in the navigation, a release on its DAG run, and reports and rollouts on their task instance.
+
+    Airflow drops the whole plugin if one ``destination`` is unknown to it.
+    """
 
     name = "mlops"
     external_views = [  # noqa: RUF012 - declared by Airflow without ClassVar
         {
-            "name": "Reports",
-            "href": "mlops/reports/{DAG_ID}/{RUN_ID}",
-            "url_route": "mlops-reports",
+            "name": "Models",
+            "href": "mlops/models",
+            "url_route": "mlops-models",
+            "destination": "nav",
+            "nav_top_level": True,
+            "icon": "mlops/assets/models.svg",
+            "icon_dark_mode": "mlops/assets/models-dark.svg",
+        },
+        {
+            "name": "Release",
+            "href": "mlops/runs/{DAG_ID}/{RUN_ID}",
+            "url_route": "mlops-run",
             "destination": "dag_run",
-        }
+        },
+        {
+            "name": "Evidence",
+            "href": "mlops/tasks/{DAG_ID}/{RUN_ID}/{TASK_ID}/{MAP_INDEX}",
+            "url_route": "mlops-task",
+            "destination": "task_instance",
+        },
     ]
 
     @cached_property
     def fastapi_apps(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The application; a property, because scheduler and command line load plugins too and need no FastAPI."""
-        from airflow_mlops.ui.reports import create_app
+        from airflow_mlops.ui.app import create_app
 
-        return [{"app": create_app(), "url_prefix": "/mlops", "name": "MLOps reports"}]
+        return [{"app": create_app(), "url_prefix": "/mlops", "name": "MLOps"}]

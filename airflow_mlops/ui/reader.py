@@ -12,18 +12,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from airflow_mlops.evidence import digest
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.governance.decided import Document, slot_of
 from airflow_mlops.governance.overview import slots_wanted
-from airflow_mlops.hooks import evidence as ledger
+from airflow_mlops.hooks.evidence import names, subjects
+from airflow_mlops.hooks.evidence_writing import head_of, stored_document
 
 if TYPE_CHECKING:
+    from airflow_mlops.governance.ledger_files import Head
     from airflow_mlops.hooks.artifacts import ArtifactStore
 
 __all__ = ["Chain", "EvidenceReader", "Extract", "Problem"]
 
 _KEPT = {"gate": 20, "approval": 40}
+_LAST_MOMENT = 253402300800.0  # the end of the year 9999
 
 
 @dataclass(frozen=True, order=True)
@@ -109,19 +111,23 @@ class EvidenceReader:
 
     def subjects(self) -> tuple[str, ...]:
         """Return the names of everything that decisions were taken about, sorted."""
-        return ledger.subjects(self._store)
+        return subjects(self._store)
 
     def chain(self, subject: str) -> Chain:
         """List a subject's documents without reading them; none if the name is no subject's."""
+        head, problems = self._head(subject)  # first: the documents that it counts are there by now
         found: dict[int, str] = {}
-        problems = []
-        for name in ledger.names(self._store, subject):
+        for name in names(self._store, subject):
             number = int(name.split("-", 1)[0])
             if number in found:
                 problems.append(Problem(number, name, f"number {number} of the chain stands twice"))
             found.setdefault(number, name)
         missing = [number for number in range(1, max(found, default=0)) if number not in found]
         problems += [Problem(number, "", f"number {number} of the chain is missing") for number in missing[:20]]
+        newest = max(found, default=0)
+        if head is not None and head.count > newest:
+            words = f"{head.count} documents were written, and the newest here is number {newest}"
+            problems.append(Problem(head.count, "", words))
         return Chain(subject=subject, names=found, problems=tuple(problems))
 
     def extract(self, chain: Chain, numbers: Iterable[int]) -> Extract:
@@ -142,7 +148,8 @@ class EvidenceReader:
                     documents[number] = found
         problems += [problem for number in wanted if (problem := _broken(chain, documents, number)) is not None]
         low, high = (wanted[0], wanted[-1]) if wanted else (1, 0)
-        problems += [problem for problem in chain.problems if low <= problem.number <= high]
+        # What is wrong with the chain's end, or with its head, is told with its newest document.
+        problems += [one for one in chain.problems if low <= one.number <= high or high == chain.total < one.number]
         return Extract(
             documents=tuple(documents[number] for number in wanted if number in documents),
             problems=tuple(sorted(set(problems))),
@@ -212,16 +219,24 @@ class EvidenceReader:
         for document in found.documents:
             walk.keep(document)
 
+    def _head(self, subject: str) -> tuple[Head | None, list[Problem]]:
+        try:
+            return head_of(self._store, subject), []
+        except ContractError as error:
+            return None, [Problem(0, "", _without_place(str(error)))]
+
     def _document(self, subject: str, number: int, name: str) -> Document | Problem:
         with self._lock:
             if (subject, name) in self._cache:
                 self._cache.move_to_end((subject, name))
                 return self._cache[subject, name]
         try:
-            evidence = ledger.document(self._store, subject, name)
+            stored = stored_document(self._store, subject, name)
         except (ContractError, SpecificationError) as error:
             return Problem(number, name, _without_place(str(error)))
-        found = Document(number=number, digest=digest(evidence), evidence=evidence)
+        if not 0 <= stored.evidence.decided_at < _LAST_MOMENT:
+            return Problem(number, name, f"decided_at: {stored.evidence.decided_at} is no time")
+        found = Document(number=number, digest=stored.digest, evidence=stored.evidence)
         with self._lock:
             self._cache[subject, name] = found
             while len(self._cache) > self._limit:
