@@ -9,6 +9,7 @@ from typing import Any
 from airflow_mlops.exceptions import SpecificationError
 
 __all__ = [
+    "LABELLED",
     "LABELS",
     "LATENCY_EDGES_MS",
     "USERS",
@@ -26,6 +27,9 @@ LATENCY_EDGES_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000
 
 LABELS = "labels"
 """Name of the tally of labelled predictions, and of those that were wrong."""
+
+LABELLED = "labelled"
+"""Name of the tally of predictions that are old enough for a label, and of those of them that have one."""
 
 USERS = "users"
 """Name of the tally of users, and of those that met an error.
@@ -107,17 +111,28 @@ class LabelCheck:
     :param max_increase: tolerated increase of the share of wrong predictions, absolute
     :param harm_ratio: harm is shown against this multiple of the stable model's share
     :param min_labels: labels that both models need in a step before anything can be proven by them
+    :param max_coverage_difference: a step with ``judge_labels`` has to prove as well that the share of predictions with
+        a label differs by no more than this between the models, absolute and in both directions: where labels come for
+        one model more often, what they say of the models may be what they say of the requests. None does not look.
     """
 
     age_seconds: float
     max_increase: float = 0.02
     harm_ratio: float = 1.0
     min_labels: int = 100
+    max_coverage_difference: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse bounds that mean nothing."""
         require(self.age_seconds >= 0, "LabelCheck.age_seconds", self.age_seconds, "0 or more seconds")
         require(self.min_labels >= 1, "LabelCheck.min_labels", self.min_labels, "at least 1 label")
+        tolerated = self.max_coverage_difference
+        require(
+            tolerated is None or 0 < tolerated < 1,
+            "LabelCheck.max_coverage_difference",
+            tolerated,
+            "a number above 0 and below 1, or none",
+        )
         _check_bounds("LabelCheck", self.max_increase, self.harm_ratio)
 
 

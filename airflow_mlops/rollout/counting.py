@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from airflow_mlops.rollout.checks import LABELS
+from airflow_mlops.rollout.checks import LABELLED, LABELS
 from airflow_mlops.rollout.fixed_horizon import add_points
 from airflow_mlops.rollout.group import look_at_group
 from airflow_mlops.rollout.harm import accumulate_harm, compare_with_before
@@ -99,4 +99,6 @@ def _comparable(state: RolloutState, window: Counts, windows: list[Counts]) -> C
     tallies = {name: tally for name, tally in window.tallies.items() if all(name in one.tallies for one in windows)}
     if not state.labels_open and LABELS in tallies:
         tallies[EARLIER_LABELS] = tallies.pop(LABELS)
+    if not state.labels_open:
+        tallies.pop(LABELLED, None)
     return replace(window, tallies=tallies)

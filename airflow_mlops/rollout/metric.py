@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from airflow_mlops.rollout.checks import LABELS, USERS, tally_above
+from airflow_mlops.rollout.checks import LABELLED, LABELS, USERS, tally_above
 from airflow_mlops.rollout.observation import Counts
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 
@@ -89,7 +89,8 @@ def metrics_of(spec: RolloutSpec) -> tuple[Metric, ...]:
 
 def proven_by(spec: RolloutSpec, step: CanaryStep) -> tuple[Metric, ...]:
     """Return what a step has to prove; labels only where it says so."""
-    return tuple(metric for metric in metrics_of(spec) if metric.tally != LABELS or step.judge_labels)
+    shown = tuple(metric for metric in metrics_of(spec) if metric.tally != LABELS or step.judge_labels)
+    return (*shown, *_coverage(spec)) if step.judge_labels else shown
 
 
 def _latency(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
@@ -121,6 +122,27 @@ def _labels(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:
         min_trials=spec.labels.min_labels,
     )
     return (wrong,)
+
+
+def _coverage(spec: RolloutSpec) -> tuple[Metric, ...]:
+    """Return what makes labels comparable: no sign of harm, so nobody is sent back for it before the time is up."""
+    if spec.labels is None or spec.labels.max_coverage_difference is None:
+        return ()
+    return tuple(
+        Metric(
+            name=f"label_coverage_{'lower' if lower else 'higher'}",
+            noun="had no label" if lower else "had a label",
+            max_increase=spec.labels.max_coverage_difference,
+            harm_ratio=1.0,
+            alpha_share=0.0,
+            unit="predictions old enough for a label",
+            tally=LABELLED,
+            inverted=lower,
+            common=True,
+            min_trials=spec.labels.min_labels,
+        )
+        for lower in (True, False)
+    )
 
 
 def _predictions(spec: RolloutSpec, share: float) -> tuple[Metric, ...]:

@@ -16,6 +16,7 @@ from airflow_mlops.rollout.serving import ServerSpec, ServerStatus
 from airflow_mlops.rollout.state import RolloutState
 
 __all__ = [
+    "AgedMetrics",
     "ArmCounters",
     "CoarseRouter",
     "Lease",
@@ -214,6 +215,16 @@ class TrafficMetrics(Protocol):
             with an error in it)
         :raises SpecificationError: when a tally is wanted that this source cannot count
         """
+        ...
+
+
+@runtime_checkable
+class AgedMetrics(TrafficMetrics, Protocol):
+    """Metrics that know at which age their labels are judged."""
+
+    @property
+    def label_age_seconds(self) -> float | None:
+        """Seconds from a prediction to the last moment at which its label counts; None for no labels, or unknown."""
         ...
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from airflow_mlops.exceptions import LeaseHeldError
+from airflow_mlops.exceptions import LeaseHeldError, SpecificationError
 from airflow_mlops.rollout.describe import describe_spec
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.plan import Plan, describe
 from airflow_mlops.rollout.ports import ServerFleet
 from airflow_mlops.rollout.spec import RolloutSpec
+from airflow_mlops.rollout.start import require_one_age
 from airflow_mlops.rollout.state import begin, stable_target
 from airflow_mlops.rollout.step import step
 
@@ -53,6 +54,10 @@ def preview(gateway: Gateway, fleet: ServerFleet, *, route: str, candidate: str,
         obstacles.append(f"model server {candidate!r} is not known; start it before its rollout")
     elif status.phase != "ready":
         obstacles.append(f"model server {candidate!r} is {status.phase}, not ready: {status.message}")
+    try:
+        require_one_age(gateway.metrics, spec)
+    except SpecificationError as error:
+        obstacles.append(str(error))
     obstacles.extend(view.foreign_edits)
     previous = None if lease is None else lease.state or lease.previous
     stable = stable_target(view.weights, previous, candidate)

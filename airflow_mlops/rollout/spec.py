@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from airflow_mlops.rollout.checks import (
+    LABELLED,
     LABELS,
     LATENCY_EDGES_MS,
     USERS,
@@ -149,6 +150,8 @@ class RolloutSpec:
     def wanted_tallies(self) -> tuple[str, ...]:
         """Return what has to be counted beside requests, errors and durations, by name."""
         names = [LABELS] if self.labels is not None else []
+        if self.labels is not None and self.labels.max_coverage_difference is not None:
+            names.append(LABELLED)
         if self.predictions is not None:
             names += [tally_above(edge) for edge in self.predictions.edges]
         return tuple([*names, USERS] if self.unit == "users" else names)

@@ -11,11 +11,11 @@ from airflow_mlops.exceptions import (
     TransientAdapterError,
 )
 from airflow_mlops.rollout.look import Gateway
-from airflow_mlops.rollout.ports import CoarseRouter, Lease, Router, ServerFleet
+from airflow_mlops.rollout.ports import AgedMetrics, CoarseRouter, Lease, Router, ServerFleet, TrafficMetrics
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin, intended_weights, stable_target
 
-__all__ = ["start"]
+__all__ = ["require_one_age", "start"]
 
 
 def start(
@@ -37,8 +37,8 @@ def start(
     :param request: says who asks for the rollout; the same request again, after its rollout went back, changes nothing
     :raises PermanentAdapterError: when nobody knows the candidate
     :raises TransientAdapterError: when the candidate is not ready
-    :raises SpecificationError: when the rollout under way is of another candidate, or the router cannot make the
-        weights of a step
+    :raises SpecificationError: when the rollout under way is of another candidate, the router cannot make the
+        weights of a step, or labels are judged at another age than the spec says
     """
     if lease.state is not None:
         return _take_up(gateway, fleet, lease, lease.state, candidate)
@@ -52,6 +52,7 @@ def start(
     state = begin(spec=spec, model_name=route, candidate=candidate, stable=stable, now=gateway.clock.now())
     state = replace(state, request=request)
     _require_possible(gateway.router, state)
+    require_one_age(gateway.metrics, spec)
     view = gateway.router.ensure_targets(route, {candidate: port}, fencing_token=lease.token)
     if stable is not None and stable != candidate and not view.weights.get(stable):
         # A switch from blue to green died before this. Its stable model serves first: should this rollout die too, the
@@ -87,6 +88,18 @@ def _require_possible(router: Router, state: RolloutState) -> None:
     if isinstance(router, CoarseRouter):
         for position in range(len(state.spec.steps)):
             router.check_weights(intended_weights(replace(state, step_index=position)))
+
+
+def require_one_age(metrics: TrafficMetrics, spec: RolloutSpec) -> None:
+    """Refuse a spec whose labels are judged at another age than their source counts them at.
+
+    :raises SpecificationError: naming the source's
+    """
+    age = metrics.label_age_seconds if isinstance(metrics, AgedMetrics) else None
+    if spec.labels is not None and age not in (None, spec.labels.age_seconds):
+        raise SpecificationError(
+            "labels.age_seconds", spec.labels.age_seconds, f"{age:g}, at which the connection's source of labels counts"
+        )
 
 
 def _port(fleet: ServerFleet, name: str) -> int:

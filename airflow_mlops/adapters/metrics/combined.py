@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from airflow_mlops.adapters.metrics.tallies import TallySource
 from airflow_mlops.exceptions import SpecificationError, TransientAdapterError
+from airflow_mlops.rollout.checks import LABELS
 from airflow_mlops.rollout.observation import ArmCounters, Tally
 from airflow_mlops.rollout.ports import TrafficMetrics
 
@@ -54,6 +55,11 @@ class CombinedMetrics:
                     )
                 added[target].update(counted)
         return {target: replace(found[target], tallies=added[target]) for target in known}
+
+    @property
+    def label_age_seconds(self) -> float | None:
+        """The age at which labels are judged, None where none are counted, or their source does not say."""
+        return next((getattr(one, "age_seconds", None) for one in self._tallies if one.counts(LABELS)), None)
 
     def _source(self, name: str) -> int:
         for position, source in enumerate(self._tallies):

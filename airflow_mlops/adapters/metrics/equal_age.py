@@ -11,13 +11,10 @@ from airflow_mlops.adapters.metrics.log_tail import LogTail
 from airflow_mlops.adapters.metrics.prediction_log import LoggedPrediction, folder_of, logged_prediction
 from airflow_mlops.clock import Clock, SystemClock
 from airflow_mlops.exceptions import SpecificationError
-from airflow_mlops.rollout.checks import LABELS
+from airflow_mlops.rollout.checks import LABELLED, LABELS
 from airflow_mlops.rollout.observation import Tally
 
-__all__ = ["LABELLED", "ArrivedLabel", "LabelLookup", "LabelTallies"]
-
-LABELLED = "labelled"
-"""Name of the tally of predictions that are old enough, and of those whose label had arrived in time."""
+__all__ = ["ArrivedLabel", "LabelLookup", "LabelTallies"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class LabelTallies:
                 raise SpecificationError(name, seconds, "0 or more seconds")
         self._root = root
         self._labels = labels
-        self._age_seconds = age_seconds
+        self.age_seconds = age_seconds
         self._settle_seconds = settle_seconds
         self._positive_at = positive_at
         self._clock = clock or SystemClock()
@@ -120,13 +117,13 @@ class LabelTallies:
         finally:
             self._labels.close()
         # Only now: of a look that failed half-way the predictions are still to be judged.
-        self._labels.forget(now - self._age_seconds - 2 * self._settle_seconds)
+        self._labels.forget(now - self.age_seconds - 2 * self._settle_seconds)
         return found
 
     def _read(self, target: str, now: float) -> dict[str, Tally]:
         folder = folder_of(self._root, target)
         counted = self._counted.setdefault(target, _Counted(LogTail(folder)))
-        oldest = now - self._age_seconds - self._settle_seconds
+        oldest = now - self.age_seconds - self._settle_seconds
         # The log is read as far as predictions are old enough, so none of the younger ones has to be remembered.
         for rows in counted.tail.batches(logged_prediction, ready=lambda row: row.time <= oldest):
             found = self._labels.find(folder.parent.name, [row.id for row in rows])
@@ -137,6 +134,6 @@ class LabelTallies:
         return {LABELS: Tally(counted.labelled, counted.wrong), LABELLED: Tally(counted.matured, counted.labelled)}
 
     def _label(self, row: LoggedPrediction, found: Sequence[ArrivedLabel]) -> int | None:
-        first, last = row.time - self._settle_seconds, row.time + self._age_seconds
+        first, last = row.time - self._settle_seconds, row.time + self.age_seconds
         in_time = [one for one in found if first <= one.arrived_at <= last]
         return max(in_time, key=lambda one: one.arrived_at).label if in_time else None

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from airflow_mlops.adapters.metrics.combined import CombinedMetrics
 from airflow_mlops.adapters.traffic.replica_counts import replica_counts
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.rollout.look import Gateway
+from airflow_mlops.rollout.preview import preview
 from airflow_mlops.rollout.serving import ServerStatus
-from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
+from airflow_mlops.rollout.spec import CanaryStep, LabelCheck, RolloutSpec
 from airflow_mlops.rollout.start import start
 from airflow_mlops.testing.rollout import ManualClock, MemoryMetrics, MemoryRolloutStore, MemoryRouter
 
@@ -55,6 +57,35 @@ def test_one_whose_steps_can_be_made_begins_without_traffic():
     router, store = begin(10, 50)
     assert dict(router.observe("m").weights) == {"m-v1": 100}
     assert store.load("m").state.candidate == "m-v2"
+
+
+class LabelsAfter:
+    """Counts labels at an age."""
+
+    def __init__(self, age_seconds):
+        self.age_seconds = age_seconds
+
+    def counts(self, name):
+        return name == "labels"
+
+
+def test_labels_of_another_age_than_their_source_counts_are_refused_before_anything_moves():
+    clock, router = ManualClock(), MemoryRouter()
+    gateway = Gateway(
+        router=router,
+        store=MemoryRolloutStore(clock),
+        metrics=CombinedMetrics(MemoryMetrics(), [LabelsAfter(86400.0)]),
+        clock=clock,
+    )
+    lease = gateway.store.acquire("m", "somebody", lease_seconds=60)
+    steps = (CanaryStep(weight_percent=10),)
+    spec = RolloutSpec(steps=steps, labels=LabelCheck(age_seconds=3600))
+    with pytest.raises(SpecificationError, match=r"labels\.age_seconds: 3600 is not accepted.*86400, at which"):
+        start(gateway, Ready(), lease, route="m", candidate="m-v2", spec=spec)
+    assert "86400, at which" in preview(gateway, Ready(), route="m", candidate="m-v2", spec=spec).obstacles[0]
+    assert router.writes == []
+    agreed = RolloutSpec(steps=steps, labels=LabelCheck(age_seconds=86400))
+    assert start(gateway, Ready(), lease, route="m", candidate="m-v2", spec=agreed).candidate == "m-v2"
 
 
 def test_a_switch_that_died_is_taken_back_before_another_rollout_begins():

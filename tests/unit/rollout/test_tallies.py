@@ -59,13 +59,14 @@ class Rollout:
         *,
         requests: int = 1000,
         labels: Grown = NOTHING,
+        labelled: Grown = NOTHING,
         users: Grown = NOTHING,
         predictions: Mapping[str, Grown] | None = None,
     ) -> None:
         """Let time pass in which ``requests`` are answered and tallies of candidate and stable model grow."""
         self.now += seconds
         weights = intended_weights(self.state)
-        tallies = {"labels": labels, "users": users, **(predictions or {})}
+        tallies = {"labels": labels, "labelled": labelled, "users": users, **(predictions or {})}
         for position, name in enumerate((NEW, OLD)):
             before = self.counters[name]
             together = dict(before.tallies)
@@ -82,8 +83,8 @@ class Rollout:
         return next(check for check in self.state.checks if check.name == name)
 
 
-def at_the_holdback() -> Rollout:
-    rollout = Rollout(HOLDBACK)
+def at_the_holdback(spec: RolloutSpec = HOLDBACK) -> Rollout:
+    rollout = Rollout(spec)
     rollout.look(0)
     rollout.look(100, requests=20_000)
     assert rollout.state.step_index == 1
@@ -105,6 +106,26 @@ def test_a_holdback_lasts_until_labels_of_its_own_predictions_prove_it() -> None
     assert rollout.state.phase == "promoted"
     assert 3 * DAY <= rollout.now < 4.5 * DAY
     assert "share of labelled predictions that were wrong" in rollout.state.reason
+
+
+@pytest.mark.parametrize(("with_label", "ends"), [(27, "promoted"), (18, "rolled_back")])
+def test_labels_prove_nothing_where_one_model_gets_more_of_them(with_label: int, ends: str) -> None:
+    labels = LabelCheck(age_seconds=DAY, max_increase=0.05, min_labels=200, max_coverage_difference=0.1)
+    spec = replace(HOLDBACK, labels=labels)
+    assert spec.wanted_tallies() == ("labels", "labelled")
+    rollout = at_the_holdback(spec)
+    for _ in range(24):  # old enough now, but predicted before the step
+        rollout.look(HOUR, labels=((300, 30), (300, 30)), labelled=((300, 300), (300, 300)))
+    assert rollout.state.canary.tally("labelled").total == 0
+    while not rollout.state.finished:
+        # The candidate's predictions get a label in 90 %, the stable model's in 90 % or in 60 %.
+        rollout.look(HOUR, labels=((873, 87), (with_label, 3)), labelled=((970, 873), (30, with_label)))
+    assert rollout.state.phase == ends
+    if ends == "rolled_back":
+        assert rollout.now >= 7 * DAY
+        assert "old enough for a label that had a label: increase +30.00%" in rollout.state.reason
+    else:
+        assert "old enough for a label that had no label: increase +0.00%" in rollout.state.reason
 
 
 def test_labels_send_a_holdback_back() -> None:
