@@ -170,6 +170,11 @@ def _options() -> dict[str, Any]:
             "filled in.",
             "https://registry.example.com/repository/{repository}?tag={tag}",
         ),
+        "evidence_key": _option(
+            "Path of the private key that signs evidence, PEM without a passphrase: Ed25519 or on a NIST curve. Without "
+            "it nothing is signed. Every process that runs tasks or triggers must be able to read it.",
+            "/run/secrets/evidence.pem",
+        ),
         "backend": _option(
             "Where training and evaluation run if their DAG leaves it open: local, docker or kubernetes; local if this "
             "is empty. The environment variable MLOPS_BACKEND comes first.",

@@ -93,6 +93,31 @@ _SIMULATE = (
     _arg("--json", action="store_true", help="Print JSON instead of a table"),
 )
 
+_ROOT = _arg(
+    "--root",
+    metavar="URI",
+    help="Artefact root, a copy of one, an export or its zip file (default: the option artifact_root of section mlops)",
+)
+_AUDIT_VERIFY = (
+    _arg("subject", nargs="*", metavar="SUBJECT", help="Models and data sets (default: all that have evidence)"),
+    _ROOT,
+    _arg("--key", action="append", default=[], metavar="FILE", help="Public key, PEM, by which documents are signed"),
+    _arg("--head", action="append", default=[], metavar="sha256:…", help="Digest that a chain has to hold: an anchor"),
+    _arg("--json", action="store_true", help="Print JSON instead of text"),
+)
+_AUDIT_LOG = (
+    _arg("subject", metavar="SUBJECT", help="Model or data set"),
+    _ROOT,
+    _arg("--last", type=int, metavar="N", help="Only the newest N (default: all)"),
+    _arg("--json", action="store_true", help="Print JSON instead of a table"),
+)
+_AUDIT_EXPORT = (
+    _arg("subject", metavar="SUBJECT", help="Model"),
+    _arg("--version", required=True, metavar="N", help="Registered version"),
+    _arg("--output", required=True, metavar="PATH", help="New folder, or new file that ends in .zip"),
+    _ROOT,
+)
+
 _GATEWAY = _arg(
     "--gateway-conn-id",
     default="model_gateway_default",
@@ -244,6 +269,27 @@ def get_cli_commands() -> list[CLICommand]:
             ),
         ),
     )
+    audit = GroupCommand(
+        name="audit",
+        help="What was decided, and whether the record of it is whole; needs no database",
+        subcommands=(
+            _command(
+                "verify",
+                "Check that no document was changed, removed, moved or added; status 1 if one was",
+                "verify",
+                _AUDIT_VERIFY,
+                module="audit",
+            ),
+            _command("log", "Print the decisions about a model or a data set", "log", _AUDIT_LOG, module="audit"),
+            _command(
+                "export",
+                "Write the evidence of one release, and what verifies it, into a folder or a zip file",
+                "export",
+                _AUDIT_EXPORT,
+                module="audit",
+            ),
+        ),
+    )
     doctor = _command(
         "doctor",
         "Check this installation and say what to do about each finding; status 1 if something will not work",
@@ -256,6 +302,6 @@ def get_cli_commands() -> list[CLICommand]:
         GroupCommand(
             name="mlops",
             help="Machine-learning operations",
-            subcommands=(doctor, gate, init, local, model, rollout),
+            subcommands=(audit, doctor, gate, init, local, model, rollout),
         )
     ]

@@ -35,13 +35,14 @@ def check_claims(files: Mapping[str, bytes], chain: Position, head: Head | None,
         try:
             document, signature = read_claim(files[name], name)
             claimed = digest_of(document)
+            beside = signature_name(document_name(number, claimed))
+            differs = signature is not None and beside in files and files[beside] != stored_bytes(encode(signature))
         except (ContractError, ValueError) as error:
             book.add("changed", number, name, str(error))
             continue
         if number in chain:
             _compare(claimed, chain[number], name, book)
-            beside = signature_name(document_name(number, claimed))
-            if beside in files and signature is not None and files[beside] != stored_bytes(encode(signature)):
+            if differs:
                 book.add("signature", number, beside, f"{beside}: the claim {name} holds another signature")
         elif number == newest + 1 and (head is None or head.count < number):
             book.note(
@@ -74,7 +75,7 @@ def check_signatures(
     for name, match in found.items():
         link = documents.get(f"{match[1]}-{match[2]}.json")
         if link is not None:
-            keys.add(_check(files[name], name, link, signer, book))
+            keys.add(_check(files, name, link, signer, book))
         elif int(match[1]) == newest + 1 and (head is None or head.count <= newest):
             book.note(f"{name}: a signature without its document: the writer was interrupted before it wrote that")
         else:
@@ -85,9 +86,9 @@ def check_signatures(
     return tuple(sorted(key for key in keys if key))
 
 
-def _check(raw: bytes, name: str, link: Link, signer: Signer | None, book: Notebook) -> str | None:
+def _check(files: Mapping[str, bytes], name: str, link: Link, signer: Signer | None, book: Notebook) -> str | None:
     try:
-        signature = read_signature(raw, name)
+        signature = read_signature(files[name], name)
     except ContractError as error:
         book.add("signature", link.number, name, str(error))
         return None
