@@ -13,7 +13,6 @@ from weakref import WeakValueDictionary
 
 from airflow.sdk import BaseHook, Connection
 
-from airflow_mlops.clock import SystemClock
 from airflow_mlops.exceptions import MLOpsError, SpecificationError
 
 # Reading a DAG needs none of the ports and adapters, so they are imported where they are used.
@@ -215,6 +214,7 @@ class ModelGatewayHook(BaseHook):
 
     def gateway(self) -> Gateway:
         """Return all that a rollout works with."""
+        from airflow_mlops.clock import SystemClock
         from airflow_mlops.rollout.look import Gateway
 
         return Gateway(router=self.router(), store=self.store(), metrics=self.metrics(), clock=SystemClock())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from airflow.sdk import BaseOperatorLink, Context
 from airflow.sdk.execution_time.xcom import XCom
 
-from airflow_mlops.evidence import Origin
+if TYPE_CHECKING:
+    from airflow_mlops.evidence import Origin
 
 __all__ = ["PushedLink", "push_link", "report_url", "web_prefix"]
 

@@ -9,29 +9,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BranchMixIn, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.links.base import report_url
 from airflow_mlops.links.report import ReportLink
-from airflow_mlops.operators.approval_record import (
-    evidence_now,
-    form_body,
-    newest_or_none,
-    record_standing,
-    record_void,
-    release_author,
-)
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.branches import read_branches
 from airflow_mlops.operators.outcome import airflow_errors, conclude
-from airflow_mlops.operators.questions import ask, check_users, read_answer
-from airflow_mlops.references import ModelRef
-from airflow_mlops.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow_mlops.governance.approval import Question, ReleaseAnswer, Standing
+    from airflow_mlops.references import ModelRef
 
 __all__ = ["ApproveReleaseOperator"]
 
@@ -146,6 +134,7 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         :param question_digest: digest of the evidence with which it was asked
         """
         from airflow_mlops.governance.approval import read_standing, step
+        from airflow_mlops.operators.approval_record import newest_or_none, record_void
 
         store, answer = ArtifactStore.from_config(), _answer(event)
         try:
@@ -165,10 +154,15 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         return self._conclude(context, store, after, question_digest, answer)
 
     def _model(self) -> ModelRef:
+        from airflow_mlops.references import ModelRef
+
         return decode(ModelRef, self.model, where="model")
 
     def _question(self, context: Context, store: ArtifactStore) -> Question:
+        from airflow_mlops.clock import SystemClock
         from airflow_mlops.governance.approval import Question, check_quorum
+        from airflow_mlops.operators.approval_record import evidence_now, release_author
+        from airflow_mlops.operators.questions import check_users
 
         users = check_users(self.assigned_users)
         author = release_author(context, self.author)
@@ -194,6 +188,10 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         self._ask(context, store, standing, found["evidence_digest"])
 
     def _ask(self, context: Context, store: ArtifactStore, standing: Standing, question_digest: str) -> NoReturn:
+        from airflow_mlops.clock import SystemClock
+        from airflow_mlops.operators.approval_record import form_body
+        from airflow_mlops.operators.questions import ask, check_users
+
         asked = standing.question
         number = f"version {asked.version}" if asked.version else "this candidate"
         self.log.info("Asking people until %s; %d more must approve", self._asks(standing)["until"], standing.missing)
@@ -222,6 +220,8 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         question_digest: str | None = None,
         answer: ReleaseAnswer | None = None,
     ) -> dict[str, Any]:
+        from airflow_mlops.operators.approval_record import record_standing
+
         asks = self._asks(standing) if standing.state == "open" else None
         return record_standing(
             context, store, standing, model=self._model(), question_digest=question_digest, answer=answer, asks=asks
@@ -229,6 +229,7 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
 
     def _asks(self, standing: Standing) -> dict[str, Any]:
         from airflow_mlops.operators.gate_record import moment
+        from airflow_mlops.operators.questions import check_users
 
         return {"until": moment(standing.question.expires_at), "assigned_users": check_users(self.assigned_users)}
 
@@ -240,6 +241,8 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         question_digest: str,
         answer: ReleaseAnswer | None = None,
     ) -> dict[str, Any]:
+        from airflow_mlops.verdict import Verdict
+
         result = self._record(context, store, standing, question_digest, answer)
         for key, value in ({"return_value": result} | (result if self.multiple_outputs else {})).items():
             context["ti"].xcom_push(key=key, value=value)
@@ -257,6 +260,8 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         return result
 
     def _branches(self) -> dict[bool, list[str]] | None:
+        from airflow_mlops.operators.branches import read_branches
+
         if self.on_fail not in _ON_FAIL:
             raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
         return read_branches(self.get_dag(), self.on_fail, self.pass_task_ids, self.fail_task_ids)
@@ -264,6 +269,7 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
 
 def _answer(event: Mapping[str, Any]) -> ReleaseAnswer | None:
     from airflow_mlops.governance.approval import ReleaseAnswer
+    from airflow_mlops.operators.questions import read_answer
 
     said = read_answer(event)
     if said.by_id is None or event.get("timedout"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
@@ -11,10 +11,12 @@ from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, local_path
 from airflow_mlops.links.pages import RunLink
-from airflow_mlops.manifest import Manifest, manifest_of
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.references import DatasetRef
+
+if TYPE_CHECKING:
+    from airflow_mlops.manifest import Manifest
+    from airflow_mlops.references import DatasetRef
 
 __all__ = ["SnapshotDatasetOperator"]
 
@@ -60,6 +62,7 @@ class SnapshotDatasetOperator(MLOpsOperator):
 
     def _snapshot(self) -> DatasetRef:
         from airflow_mlops.adapters.tables.files import FORMATS, describe
+        from airflow_mlops.references import DatasetRef
 
         if self.format not in FORMATS:
             raise SpecificationError("format", self.format, "one of " + ", ".join(map(repr, FORMATS)))
@@ -79,6 +82,8 @@ class SnapshotDatasetOperator(MLOpsOperator):
 
     def _locate(self) -> tuple[str, Manifest, Any]:
         """Return URI, manifest and a path on this machine at which the rows can be read."""
+        from airflow_mlops.manifest import manifest_of
+
         if not isinstance(self.uri, str) or ("://" not in self.uri and not self.uri.startswith("/")):
             raise SpecificationError("uri", self.uri, "an absolute path, or a URI such as s3://bucket/flights/2013-03")
         local = local_path(self.uri)

@@ -9,22 +9,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.sdk import Context
 
-from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.links.base import PushedLink
 from airflow_mlops.links.pages import ModelLink
-from airflow_mlops.links.report import ReportLink, publish_report
-from airflow_mlops.manifest import manifest_of
+from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.references import ModelRef
 
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.report import EvaluationReport
     from airflow_mlops.loading import Loading
+    from airflow_mlops.references import ModelRef
     from airflow_mlops.training.contract import JobRequest
 
 __all__ = [
@@ -131,6 +129,8 @@ class EvaluateModelOperator(LocalJobOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the evaluation and publish its report."""
+        from airflow_mlops.references import ModelRef
+
         store = ArtifactStore.from_config()
         models = {"candidate": decode(ModelRef, self.candidate, where="candidate")}
         if self.champion is not None:
@@ -224,6 +224,7 @@ def what_to_measure(wanted: Evaluation) -> dict[str, Any]:
 
 def _loading(wanted: Evaluation) -> Loading:
     from airflow_mlops.hooks.model_signatures import read_loading
+    from airflow_mlops.references import ModelRef
 
     given = {"candidate": wanted.candidate, "champion": wanted.champion}
     models = [decode(ModelRef, one, where=role) for role, one in given.items() if one is not None]
@@ -250,6 +251,7 @@ def measured(wanted: Evaluation, path: Path, uri: str) -> dict[str, Any]:
     :param uri: where the report is kept
     """
     from airflow_mlops.evaluation.report import parse_report
+    from airflow_mlops.manifest import manifest_of
 
     report = parse_report(path.read_text(), where=str(path))
     for name, estimate in report.candidate.metrics.items():
@@ -272,8 +274,10 @@ def published(
     :param path: the report of a verified job
     :param found: what :func:`measured` returned
     """
+    from airflow_mlops.clock import SystemClock
     from airflow_mlops.evaluation.evaluation_html import render_evaluation
     from airflow_mlops.evaluation.report import parse_report
+    from airflow_mlops.links.report import publish_report
 
     page = render_evaluation(
         parse_report(path.read_text(), where=str(path)),
@@ -286,6 +290,8 @@ def published(
 
 
 def _reference(given: Mapping[str, Any], where: str) -> Any:
+    from airflow_mlops.references import ModelRef
+
     return encode(decode(ModelRef, given, where=where))
 
 

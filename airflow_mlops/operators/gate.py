@@ -11,31 +11,20 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow.sdk import BranchMixIn, Context
 from airflow.sdk.exceptions import AirflowSkipException
 
-from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.documents import dag_folder, load_document
-from airflow_mlops.hooks.evaluations import read_evaluation
 from airflow_mlops.links.base import report_url
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.branches import read_branches
-from airflow_mlops.operators.gate_record import (
-    Judgement,
-    asked_about,
-    moment,
-    record_answer,
-    record_judgement,
-    record_void,
-)
 from airflow_mlops.operators.outcome import airflow_errors, conclude
-from airflow_mlops.operators.questions import ask, check_users, read_answer
-from airflow_mlops.verdict import CheckResult, Verdict, combine
 
 if TYPE_CHECKING:
     from airflow_mlops.evaluation.policy import GatePolicy
+    from airflow_mlops.operators.gate_record import Judgement
+    from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["ModelGateOperator"]
 
@@ -116,6 +105,9 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Judge, keep evidence and report, and let the verdict decide, or a person."""
+        from airflow_mlops.operators.gate_record import record_judgement
+        from airflow_mlops.verdict import combine
+
         self._branches()
         store = ArtifactStore.from_config()
         judged, problem = self._judge(store, self._policy())
@@ -139,6 +131,10 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         :param evidence_uri: where the evidence is that was shown
         :param evidence_digest: its digest
         """
+        from airflow_mlops.operators.gate_record import asked_about, record_answer, record_void
+        from airflow_mlops.operators.questions import read_answer
+        from airflow_mlops.verdict import CheckResult, Verdict
+
         store, answer = ArtifactStore.from_config(), read_answer(event)
         try:
             asked, report = asked_about(store, evidence_uri, evidence_digest)
@@ -166,6 +162,9 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         """Judge; an evaluation that cannot be read is an error that has evidence and a page, too."""
         from airflow_mlops.evaluation.gate import judge
         from airflow_mlops.evaluation.holdout import holdout_uses
+        from airflow_mlops.hooks.evaluations import read_evaluation
+        from airflow_mlops.operators.gate_record import Judgement
+        from airflow_mlops.verdict import CheckResult, Verdict
 
         given = _evaluation(self.evaluation)
         references: dict[str, Any] = {role: given.get(role) for role in ("candidate", "champion", "dataset")}
@@ -186,6 +185,10 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         return found, problem
 
     def _question(self, judged: Judgement) -> dict[str, Any] | None:
+        from airflow_mlops.clock import SystemClock
+        from airflow_mlops.operators.gate_record import moment
+        from airflow_mlops.operators.questions import check_users
+
         users = check_users(self.assigned_users)
         seconds = float(self.ask_timeout_seconds)
         if not seconds > 0:
@@ -197,6 +200,8 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
 
     def _ask(self, context: Context, judged: Judgement, asks: Mapping[str, Any], result: Mapping[str, Any]) -> NoReturn:
         from airflow_mlops.evaluation.approval import form
+        from airflow_mlops.operators.questions import ask
+        from airflow_mlops.verdict import combine
 
         verdict = combine(judged.checks)
         self.log.info("The verdict is %s; a person is asked until %s", verdict.value, asks["until"])
@@ -222,6 +227,8 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
     def _conclude(
         self, context: Context, result: dict[str, Any], checks: Sequence[CheckResult], verdict: Verdict
     ) -> dict[str, Any]:
+        from airflow_mlops.verdict import Verdict
+
         branches = self._branches()
         for key, value in ({"return_value": result} | (result if self.multiple_outputs else {})).items():
             context["ti"].xcom_push(key=key, value=value)
@@ -241,6 +248,8 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         return result
 
     def _branches(self) -> dict[bool, list[str]] | None:
+        from airflow_mlops.operators.branches import read_branches
+
         if self.on_fail not in _ON_FAIL:
             raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
         return read_branches(self.get_dag(), self.on_fail, self.pass_task_ids, self.fail_task_ids)

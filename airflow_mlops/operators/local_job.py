@@ -19,7 +19,6 @@ from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.names import safe_name
 from airflow_mlops.hooks.transfer import local_path
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.log_lines import LogLines
 from airflow_mlops.references import DatasetRef, ModelRef
 
 if TYPE_CHECKING:
@@ -90,6 +89,7 @@ class LocalJobOperator(MLOpsOperator):
         environment: Mapping[str, str],
     ) -> None:
         from airflow_mlops.container.directory import JobDirectory
+        from airflow_mlops.operators.log_lines import LogLines
         from airflow_mlops.training.ports import JobPhase
 
         job = JobDirectory(directory)

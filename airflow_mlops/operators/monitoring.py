@@ -16,8 +16,6 @@ from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.record import record
-from airflow_mlops.verdict import Verdict
 
 if TYPE_CHECKING:
     from airflow_mlops.monitoring.detectors import DriftReport
@@ -85,6 +83,7 @@ class DetectDriftOperator(MLOpsOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Join, compare, keep the evidence and return the finding."""
         from airflow_mlops.monitoring.spec import parse_policy
+        from airflow_mlops.verdict import Verdict
 
         with airflow_errors():
             policy = parse_policy(load_document(self.policy, field="policy", folder=dag_folder(self)))
@@ -133,6 +132,8 @@ class DetectDriftOperator(MLOpsOperator):
     def _record(
         self, context: Context, store: ArtifactStore, policy: MonitorPolicy, report: DriftReport
     ) -> dict[str, Any]:
+        from airflow_mlops.operators.record import record
+
         reference = self.reference if isinstance(self.reference, str) else None
         result: dict[str, Any] = {
             "verdict": report.verdict.value,
@@ -215,6 +216,8 @@ class DecideRetrainingOperator(MLOpsOperator):
     ) -> tuple[RetrainingDecision, str | None]:
         """Decide, and put a request on record; return the decision and the record's URI, None where nothing is new."""
         from airflow_mlops.monitoring.policy import decide_retraining, first_request
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.verdict import Verdict
 
         champion, who = str(self.champion), origin(context)
         earlier = store.read_evidence(self.model_name)

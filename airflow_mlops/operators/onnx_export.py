@@ -15,9 +15,9 @@ from airflow_mlops.hooks.documents import dag_folder, load_document
 from airflow_mlops.links.pages import ModelLink
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.references import ModelRef
 
 if TYPE_CHECKING:
+    from airflow_mlops.references import ModelRef
     from airflow_mlops.training.contract import JobRequest
 
 __all__ = ["ExportToOnnxOperator"]
@@ -76,6 +76,8 @@ class ExportToOnnxOperator(LocalJobOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the job and publish the graph."""
+        from airflow_mlops.references import ModelRef
+
         store = ArtifactStore.from_config()
         source = decode(ModelRef, self.model, where="model")
         request = self._request(context, store, source)

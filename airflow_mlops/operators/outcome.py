@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_mlops.exceptions import LeaseHeldError, MLOpsError, TransientAdapterError
-from airflow_mlops.verdict import Verdict
+
+if TYPE_CHECKING:
+    from airflow_mlops.verdict import Verdict
 
 __all__ = ["airflow_errors", "conclude"]
 
@@ -35,6 +38,8 @@ def conclude(verdict: Verdict, message: str) -> None:
     :raises AirflowFailException: for ``FAIL`` and ``INCONCLUSIVE``; the task fails without a retry
     :raises AirflowException: for ``ERROR``, which another try may mend
     """
+    from airflow_mlops.verdict import Verdict
+
     if verdict.promotes:
         return
     text = f"{verdict.value}: {message}"

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
-from airflow_mlops.clock import SystemClock
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.references import DatasetRef
 
 if TYPE_CHECKING:
+    from airflow_mlops.references import DatasetRef
     from airflow_mlops.validation.profile import DatasetProfile
 
 __all__ = ["ProfileDataOperator"]
@@ -66,6 +65,8 @@ class ProfileDataOperator(MLOpsOperator):
     @airflow_errors()
     def execute(self, context: Context) -> dict[str, Any]:
         """Profile the dataset and keep the documents."""
+        from airflow_mlops.references import DatasetRef
+
         number = isinstance(self.top_values, int) and not isinstance(self.top_values, bool)
         if not number or not 0 <= self.top_values <= _MOST_TOP_VALUES:
             raise SpecificationError("top_values", self.top_values, f"a whole number from 0 to {_MOST_TOP_VALUES}")
@@ -113,6 +114,7 @@ class ProfileDataOperator(MLOpsOperator):
     def _report(
         context: Context, store: ArtifactStore, dataset: DatasetRef, profile: DatasetProfile, text: str | None
     ) -> str:
+        from airflow_mlops.clock import SystemClock
         from airflow_mlops.validation.profile_html import render_profile
 
         now = datetime.fromtimestamp(SystemClock().now(), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -15,13 +15,10 @@ from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.provenance import announce, code_tags, gate_evidence, read_contents, show_run
-from airflow_mlops.operators.record import record
-from airflow_mlops.references import ModelRef
-from airflow_mlops.verdict import CheckResult, Verdict
 
 if TYPE_CHECKING:
     from airflow_mlops.governance.versions import ModelVersion, Needed
+    from airflow_mlops.verdict import CheckResult
 
 __all__ = ["RegisterModelOperator"]
 
@@ -93,6 +90,8 @@ class RegisterModelOperator(MLOpsOperator):
         from airflow_mlops.governance.lineage import files_check, gate_check, lineage_tags, summary_metrics
         from airflow_mlops.governance.release import challenge
         from airflow_mlops.governance.versions import REGISTRATION_EVIDENCE
+        from airflow_mlops.operators.provenance import announce, code_tags, gate_evidence, read_contents, show_run
+        from airflow_mlops.references import ModelRef
 
         if self.alias not in (None, "challenger"):
             raise SpecificationError("alias", self.alias, "'challenger' or None; PromoteModelOperator makes champions")
@@ -132,6 +131,9 @@ class RegisterModelOperator(MLOpsOperator):
     def _record(
         self, context: Context, store: ArtifactStore, version: ModelVersion, checks: Sequence[CheckResult]
     ) -> str:
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.verdict import Verdict
+
         _, evidence = record(
             context,
             store,

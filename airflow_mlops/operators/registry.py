@@ -15,9 +15,6 @@ from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.provenance import rejection_reason, show_run
-from airflow_mlops.operators.record import record
-from airflow_mlops.verdict import CheckResult, Verdict
 
 __all__ = ["PromoteModelOperator", "RollBackModelOperator"]
 
@@ -64,6 +61,9 @@ class PromoteModelOperator(MLOpsOperator):
         from airflow_mlops.governance.lineage import files_check
         from airflow_mlops.governance.release import promote
         from airflow_mlops.governance.versions import PROMOTION_EVIDENCE
+        from airflow_mlops.operators.provenance import show_run
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.verdict import Verdict
 
         if self.rollout and self.rollout.get("outcome") != "promoted":
             raise ContractError(f"rollout: its outcome is {self.rollout.get('outcome')!r}; only 'promoted' promotes")
@@ -126,6 +126,9 @@ class RollBackModelOperator(MLOpsOperator):
         """Tag the version, then move the aliases."""
         from airflow_mlops.governance.release import roll_back
         from airflow_mlops.governance.versions import REJECTED, REJECTION_EVIDENCE, WITHDRAWN
+        from airflow_mlops.operators.provenance import rejection_reason, show_run
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.verdict import CheckResult, Verdict
 
         store, hook, who = ArtifactStore.from_config(), MLflowHook(self.mlflow_conn_id), origin(context)
         registry = hook.registry()

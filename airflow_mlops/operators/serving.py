@@ -18,9 +18,6 @@ from airflow_mlops.links.endpoint import EndpointLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
-from airflow_mlops.operators.record import record
-from airflow_mlops.references import ModelRef
-from airflow_mlops.verdict import combine
 
 # Airflow's triggers take longer to import than all of this; a DAG is parsed without them.
 if TYPE_CHECKING:
@@ -159,6 +156,8 @@ class StartModelServerOperator(MLOpsOperator):
 
     def _loading(self) -> Loading | None:
         """Read the policy and check the model's signature, so that a server that would refuse is not started."""
+        from airflow_mlops.references import ModelRef
+
         if self.loading is None:
             return None
         from airflow_mlops.hooks.artifacts import ArtifactStore
@@ -226,7 +225,10 @@ class CheckModelServerOperator(MLOpsOperator):
         from airflow_mlops.adapters.serving.open_inference import InferenceClient
         from airflow_mlops.container.smoke import read_sample
         from airflow_mlops.hooks.artifacts import ArtifactStore
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.references import ModelRef
         from airflow_mlops.rollout.smoke import judge_smoke
+        from airflow_mlops.verdict import combine
 
         store, model = ArtifactStore.from_config(), decode(ModelRef, self.model, where="model")
         sample = read_sample(store.localize(model))

@@ -15,13 +15,11 @@ from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import PushedLink
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import ModelLink
-from airflow_mlops.manifest import manifest_of
 from airflow_mlops.operators.local_job import LocalJobOperator, dataset_refs, local_ref
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.tracking import begin_run, end_run
-from airflow_mlops.references import DatasetRef, ModelRef
 
 if TYPE_CHECKING:
+    from airflow_mlops.references import DatasetRef, ModelRef
     from airflow_mlops.training.contract import JobRequest, JobResult
 
 __all__ = ["TrainLocallyOperator", "publish_model"]
@@ -99,6 +97,7 @@ class TrainLocallyOperator(LocalJobOperator):
         from dataclasses import replace
 
         from airflow_mlops.hooks.mlflow import MLflowHook
+        from airflow_mlops.operators.tracking import begin_run, end_run
 
         tracking = begin_run(context, self.mlflow_conn_id, self.model_name)
         variables = MLflowHook(str(self.mlflow_conn_id)).server.credentials | dict(environment)
@@ -140,6 +139,8 @@ class TrainLocallyOperator(LocalJobOperator):
         return str(path)
 
     def _request(self, context: Context, store: ArtifactStore, entrypoint: str) -> JobRequest:
+        from airflow_mlops.manifest import manifest_of
+        from airflow_mlops.references import ModelRef
         from airflow_mlops.training.contract import JobRequest
 
         if not isinstance(self.datasets, Mapping) or not self.datasets:
@@ -170,6 +171,8 @@ def publish_model(store: ArtifactStore, directory: Path, parts: Sequence[str], r
     :param parts: where the job goes below the store's root
     :raises ContractError: if the result names no model, or what it names is none in MLflow's format
     """
+    from airflow_mlops.references import ModelRef
+
     relative = result.artifacts.get("model")
     if relative is None:
         named = ", ".join(sorted(result.artifacts)) or "none"

@@ -16,21 +16,10 @@ from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.pages import EvidenceLink
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.judging import (
-    BACKENDS,
-    Function,
-    Rows,
-    file_backend,
-    judge_files,
-    judge_rows,
-    load_suite,
-    utc_now,
-)
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.record import record
-from airflow_mlops.verdict import Verdict
 
 if TYPE_CHECKING:
+    from airflow_mlops.operators.judging import Rows
     from airflow_mlops.validation.quarantine import Separation
     from airflow_mlops.validation.report import RuleResult, ValidationReport
 
@@ -133,8 +122,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.suite = Function(suite) if callable(suite) else suite
-        self.dataset = Function(dataset) if callable(dataset) else dataset
+        self.suite = _called_later(suite)
+        self.dataset = _called_later(dataset)
         self.table = table
         self.schema = schema
         self.query = query
@@ -151,6 +140,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Validate, keep report and evidence, and let the verdict decide."""
+        from airflow_mlops.operators.judging import judge_rows, load_suite
+
         with airflow_errors():
             rows = self._checked()
             branches = self._branches()
@@ -167,6 +158,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
     def _checked(self) -> Rows:
         """Check the arguments before any work is done, and say where the rows lie."""
+        from airflow_mlops.operators.judging import BACKENDS, Rows
+
         if self.on_fail not in _ON_FAIL:
             raise SpecificationError("on_fail", self.on_fail, "one of " + ", ".join(map(repr, _ON_FAIL)))
         if self.backend not in (None, *BACKENDS):
@@ -192,6 +185,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
         :return: the task's result, and why rows could not be separated
         """
+        from airflow_mlops.operators.judging import judge_files
+
         if self.on_fail != "quarantine":
             return self._record(context, store, report, {}), None
         separation, obstacle = self._separate(store, report)
@@ -214,6 +209,7 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         return result | {"dataset": after["dataset"]}, None
 
     def _separate(self, store: ArtifactStore, report: ValidationReport) -> tuple[Separation | None, str | None]:
+        from airflow_mlops.operators.judging import file_backend
         from airflow_mlops.operators.quarantine import set_aside
         from airflow_mlops.references import DatasetRef
         from airflow_mlops.validation.quarantine import plan_quarantine
@@ -236,6 +232,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         *,
         page: str = "validation",
     ) -> dict[str, Any]:
+        from airflow_mlops.operators.judging import BACKENDS, utc_now
+        from airflow_mlops.operators.record import record
         from airflow_mlops.validation.html import render_html
         from airflow_mlops.validation.report import failing_facts, summarise
 
@@ -265,6 +263,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         return result | {key: notes[key] for key in ("quarantine",) if key in notes}
 
     def _conclude(self, report: ValidationReport, result: Mapping[str, Any], obstacle: str | None) -> None:
+        from airflow_mlops.verdict import Verdict
+
         for check in report.checks:
             self.log.info("%s: %s", check.verdict.value, check.reason)
         aside = (result.get("quarantine") or {}).get("bad_rows", 0)
@@ -301,6 +301,8 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
         return {True: given["pass_task_ids"], False: given["fail_task_ids"]}
 
     def _message(self, report: ValidationReport) -> str:
+        from airflow_mlops.verdict import Verdict
+
         decisive = [one for one in report.broken if one.verdict in (Verdict.FAIL, Verdict.ERROR)] or report.broken
         known = {result.reason for result in report.results}
         said = [check.reason for check in report.checks if check.reason not in known]
@@ -314,6 +316,14 @@ class ValidateDataOperator(MLOpsOperator, BranchMixIn):
 
 def _write_page(context: Context, store: ArtifactStore, name: str, html: str) -> str:
     return store.write_report(context, name, html)
+
+
+def _called_later(given: Any) -> Any:
+    if not callable(given):
+        return given
+    from airflow_mlops.operators.judging import Function
+
+    return Function(given)
 
 
 def _ids(given: str | Sequence[str]) -> list[str]:
