@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from airflow_mlops.cli.doctor.finding import Finding
 from airflow_mlops.cli.doctor.site import Site
+from airflow_mlops.exceptions import MLOpsError
 
 __all__ = ["Check", "examine"]
 
@@ -75,13 +76,18 @@ def _run(check: Check, site: Site, limit: float) -> list[Finding]:
             remedy="find out what it waits for (network, file system, database); --timeout gives it longer or shorter",
         )
         return [*found, hung]
-    if broke:
-        error = broke[0]
-        crashed = Finding(
-            check=check.name,
-            level="error",
-            message=f"this check broke: {type(error).__name__}: {error}",
-            remedy="what it looks at is unknown; repair what the message names, or report it as a fault of the doctor",
-        )
-        return [*found, crashed]
-    return found
+    return [*found, *(_told(check, error) for error in broke)]
+
+
+def _told(check: Check, error: BaseException) -> Finding:
+    """Return what an error says: one that is raised on purpose is what was found, any other breaks the check."""
+    from airflow.sdk.exceptions import AirflowException
+
+    if isinstance(error, (MLOpsError, AirflowException)):
+        return Finding(check=check.name, level="fail", message=str(error), remedy="do what the message says")
+    return Finding(
+        check=check.name,
+        level="error",
+        message=f"this check broke: {type(error).__name__}: {error}",
+        remedy="what it looks at is unknown; repair what the message names, or report it as a fault of the doctor",
+    )

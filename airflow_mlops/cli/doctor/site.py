@@ -85,18 +85,16 @@ class Site:
     def _remember(self, connection: Any) -> None:
         self._add(connection.password)
         extra = connection.extra_dejson if connection.extra else {}
-        for name, value in extra.items():
-            if _SECRET_NAME.search(str(name)):
-                self._add(value)
         # Fields of Kubernetes' connection; a kubeconfig holds keys and tokens in any depth.
-        for value in extra.values():
-            if isinstance(value, Mapping):
-                self._within(value)
+        self._within(extra)
 
     def _within(self, given: Any, *, secret: bool = False) -> None:
         if isinstance(given, Mapping):
             for name, value in given.items():
                 self._within(value, secret=secret or bool(_SECRET_NAME.search(str(name))))
+        elif isinstance(given, list):
+            for value in given:
+                self._within(value, secret=secret)
         elif secret:
             self._add(given)
 

@@ -36,7 +36,7 @@ def test_everything_that_was_written_is_said_with_the_next_commands(
 
 @pytest.mark.parametrize("name", ["", "Churn", "1st", "with-hyphen", "../up", "class", "airflow", "pandas", "a" * 41])
 def test_a_name_that_cannot_be_is_refused_with_what_can(tmp_path: Path, name: str) -> None:
-    with pytest.raises(SpecificationError, match="NAME: .* is not accepted; expected a small letter, then up to 39"):
+    with pytest.raises(SpecificationError, match=r"NAME: .* is not accepted; expected a small letter, then up to 39"):
         write_project(name, tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -55,7 +55,7 @@ def test_a_file_in_the_place_of_a_folder_and_a_missing_folder_are_named(tmp_path
     (tmp_path / "churn").write_text("a file")
     with pytest.raises(ConflictError, match="churn is there already and is no folder"):
         write_project("churn", tmp_path)
-    with pytest.raises(SpecificationError, match="--folder: .*nowhere.* expected a folder that exists"):
+    with pytest.raises(SpecificationError, match=r"--folder: .*nowhere.* expected a folder that exists"):
         write_project("churn", tmp_path / "nowhere")
 
 

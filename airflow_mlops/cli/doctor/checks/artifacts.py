@@ -18,18 +18,17 @@ from airflow_mlops.exceptions import MLOpsError
 if TYPE_CHECKING:
     from airflow_mlops.hooks.artifacts import ArtifactStore
 
-__all__ = ["evidence", "readers", "root"]
+__all__ = ["evidence", "first_closed", "readers", "root"]
 
 _SLOW_SECONDS = 2.0
-_UNSET = note("artifact_root", "not set, so nothing can be looked at; the area configuration says what to do")
 
 
 def root(site: Site) -> Iterator[Finding]:
     """Write, replace, claim and remove a document as tasks do."""
     del site
     store = _store()
-    if store is None:
-        yield _UNSET
+    if isinstance(store, Finding):
+        yield store
         return
     folder = ("doctor", uuid.uuid4().hex)
     made = _missing_parents(store)
@@ -54,12 +53,24 @@ def root(site: Site) -> Iterator[Finding]:
     )
 
 
-def _store() -> ArtifactStore | None:
-    """Return the store, None where none is set: the area configuration says that."""
+def _store() -> ArtifactStore | Finding:
+    """Open the store, or say why there is none."""
     from airflow_mlops.hooks.artifacts import ArtifactStore
     from airflow_mlops.hooks.settings import option
 
-    return None if option("artifact_root") is None else ArtifactStore.from_config()
+    value = option("artifact_root")
+    if value is None:
+        return note("artifact_root", "not set, so nothing can be looked at; the area configuration says what to do")
+    try:
+        store = ArtifactStore.from_config()
+        store.root.fs  # noqa: B018 - looks the file system up
+    except Exception as error:  # noqa: BLE001 - file systems of all kinds raise all kinds
+        return failed(
+            "artifact_root",
+            f"{value} cannot be opened: {type(error).__name__}: {error}",
+            "correct the option, and install the provider and the file-system package of its scheme",
+        )
+    return store
 
 
 def _probe(store: ArtifactStore, folder: tuple[str, ...]) -> Iterator[Finding]:
@@ -119,13 +130,13 @@ def _missing_parents(store: ArtifactStore) -> list[Path]:
 
 
 def _remove(store: ArtifactStore, folder: tuple[str, ...], made: list[Path]) -> None:
-    where = store.path(*folder)
     try:
+        where = store.path(*folder)
         where.fs.rm(where.path, recursive=True)
         for one in made:
             one.rmdir()
-    except OSError:
-        return  # it could not be written either, or somebody else has begun to use it
+    except Exception:  # noqa: BLE001 - what could not be written need not be removed, and the finding is told already
+        return
 
 
 def readers(site: Site) -> Iterator[Finding]:
@@ -134,8 +145,8 @@ def readers(site: Site) -> Iterator[Finding]:
 
     del site
     store = _store()
-    if store is None:
-        return
+    if isinstance(store, Finding):
+        return  # the check before this one says why
     local = local_path(str(store.root))
     if local is None:
         yield note("API server", f"{store.root} must be readable by the API server too; that is not seen from here")
@@ -148,7 +159,7 @@ def readers(site: Site) -> Iterator[Finding]:
             f"where it runs, it must see the same content at {local}: a shared volume, mounted at the same path",
         )
     for pid, user, groups in servers:
-        closed = _closed(local, user, groups)
+        closed = first_closed(local, user, groups)
         yield tell(
             "API server",
             f"process {pid} may read {local}"
@@ -176,16 +187,22 @@ def _api_servers() -> list[tuple[int, int, frozenset[int]]]:
     return sorted(found.values())
 
 
-def _closed(path: Path, user: int, groups: frozenset[int]) -> Path | None:
-    """Return the first folder on the way that a user may not enter or, at its end, list."""
+def first_closed(path: Path, user: int, groups: frozenset[int], *, below: Path | None = None) -> Path | None:
+    """Return the first folder on the way that a user may not enter or, at its end, list; None if there is none.
+
+    :param below: folders above this one are not looked at
+    """
     if user == 0:
         return None
-    for one in (*reversed(path.resolve().parents), path.resolve()):
+    end = path.resolve()
+    for one in (*reversed(end.parents), end):
+        if below is not None and not one.is_relative_to(below.resolve()):
+            continue
         if not one.exists():
             return None  # nothing is there yet that could be read
         found = os.stat(one)  # noqa: PTH116 - the numbers are wanted
         shift = 6 if found.st_uid == user else 3 if found.st_gid in groups else 0
-        wanted = stat.S_IXOTH | (stat.S_IROTH if one == path.resolve() else 0)
+        wanted = stat.S_IXOTH | (stat.S_IROTH if one == end else 0)
         if (found.st_mode >> shift) & wanted != wanted:
             return one
     return None
@@ -195,8 +212,8 @@ def evidence(site: Site) -> Iterator[Finding]:
     """Verify the chain of every subject."""
     del site
     store = _store()
-    if store is None:
-        yield _UNSET
+    if isinstance(store, Finding):
+        yield store
         return
     subjects = store.evidence_subjects()
     if not subjects:

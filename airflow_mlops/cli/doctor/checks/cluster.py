@@ -26,7 +26,10 @@ def rights(site: Site) -> Iterator[Finding]:
             "--namespace NAME asks for the rights of trainings there",
         )
     for namespace, (client, needed) in wanted.items():
-        yield from may(client, namespace, needed)
+        try:
+            yield from may(client, namespace, needed)
+        except MLOpsError as error:
+            yield failed(namespace, str(error), "correct the way to the cluster: connection, kubeconfig or account")
 
 
 def may(client: Any, namespace: str, needed: list[Right]) -> Iterator[Finding]:
