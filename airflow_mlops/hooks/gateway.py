@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from airflow.sdk import BaseHook, Connection
 
 from airflow_mlops.exceptions import MLOpsError, SpecificationError
+from airflow_mlops.hooks.defaults import MODEL_GATEWAY
 
 # Reading a DAG needs none of the ports and adapters, so they are imported where they are used.
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class ModelGatewayHook(BaseHook):
     """
 
     conn_name_attr = "gateway_conn_id"
-    default_conn_name = "model_gateway_default"
+    default_conn_name = MODEL_GATEWAY
     conn_type = "model_gateway"
     hook_name = "Model gateway"
 

@@ -9,6 +9,7 @@ from airflow.sdk import BaseHook
 from airflow.sdk.log import mask_secret
 
 from airflow_mlops.exceptions import AdapterError, SpecificationError
+from airflow_mlops.hooks.defaults import MLFLOW
 from airflow_mlops.hooks.places import note_server
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class MLflowHook(BaseHook):
     """
 
     conn_name_attr = "mlflow_conn_id"
-    default_conn_name = "mlflow_default"
+    default_conn_name = MLFLOW
     conn_type = "mlflow"
     hook_name = "MLflow"
 

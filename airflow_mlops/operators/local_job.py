@@ -19,16 +19,16 @@ from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.hooks.names import safe_name
 from airflow_mlops.hooks.transfer import local_path
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.references import DatasetRef, ModelRef
 
 if TYPE_CHECKING:
+    from airflow_mlops.references import DatasetRef, ModelRef
     from airflow_mlops.training.contract import JobRequest, JobResult
     from airflow_mlops.training.ports import JobRunner
 
 __all__ = ["LocalJobOperator", "dataset_refs", "local_ref"]
 
 _LOOK_SECONDS = 0.2
-Ref = TypeVar("Ref", DatasetRef, ModelRef)
+Ref = TypeVar("Ref", "DatasetRef", "ModelRef")
 
 
 class LocalJobOperator(MLOpsOperator):
@@ -124,6 +124,8 @@ def dataset_refs(store: ArtifactStore, given: Any, *, where: str) -> tuple[Datas
     :raises SpecificationError: if it is neither
     :raises DigestMismatchError: if the data are not what a reference names
     """
+    from airflow_mlops.references import DatasetRef
+
     if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
         raise SpecificationError(where, given, "an encoded DatasetRef or a list of them")
     many = [given] if isinstance(given, Mapping) else list(given)

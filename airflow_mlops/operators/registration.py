@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from airflow_mlops.codec import decode, digest_of, encode
 from airflow_mlops.exceptions import SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
-from airflow_mlops.hooks.mlflow import MLflowHook, origin_key, origin_tags
+from airflow_mlops.hooks.defaults import MLFLOW
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
@@ -66,7 +66,7 @@ class RegisterModelOperator(MLOpsOperator):
         git_revision: str | None = None,
         needs: Sequence[Needed] = ("requirements", "signature"),
         mlflow_run_id: str | None = None,
-        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        mlflow_conn_id: str = MLFLOW,
         alias: str | None = "challenger",
         **kwargs: Any,
     ) -> None:
@@ -90,6 +90,7 @@ class RegisterModelOperator(MLOpsOperator):
         from airflow_mlops.governance.lineage import files_check, gate_check, lineage_tags, summary_metrics
         from airflow_mlops.governance.release import challenge
         from airflow_mlops.governance.versions import REGISTRATION_EVIDENCE
+        from airflow_mlops.hooks.mlflow import MLflowHook, origin_key, origin_tags
         from airflow_mlops.operators.provenance import announce, code_tags, gate_evidence, read_contents, show_run
         from airflow_mlops.references import ModelRef
 

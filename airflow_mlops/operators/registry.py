@@ -10,7 +10,7 @@ from airflow.sdk import Context
 from airflow_mlops.codec import encode
 from airflow_mlops.exceptions import ContractError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
-from airflow_mlops.hooks.mlflow import MLflowHook
+from airflow_mlops.hooks.defaults import MLFLOW
 from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
@@ -45,7 +45,7 @@ class PromoteModelOperator(MLOpsOperator):
         version: str,
         expected_champion: str | None = "any",
         rollout: Mapping[str, Any] | None = None,
-        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        mlflow_conn_id: str = MLFLOW,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -61,6 +61,7 @@ class PromoteModelOperator(MLOpsOperator):
         from airflow_mlops.governance.lineage import files_check
         from airflow_mlops.governance.release import promote
         from airflow_mlops.governance.versions import PROMOTION_EVIDENCE
+        from airflow_mlops.hooks.mlflow import MLflowHook
         from airflow_mlops.operators.provenance import show_run
         from airflow_mlops.operators.record import record
         from airflow_mlops.verdict import Verdict
@@ -112,7 +113,7 @@ class RollBackModelOperator(MLOpsOperator):
         model_name: str,
         version: str,
         reason: str | None = None,
-        mlflow_conn_id: str = MLflowHook.default_conn_name,
+        mlflow_conn_id: str = MLFLOW,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -126,6 +127,7 @@ class RollBackModelOperator(MLOpsOperator):
         """Tag the version, then move the aliases."""
         from airflow_mlops.governance.release import roll_back
         from airflow_mlops.governance.versions import REJECTED, REJECTION_EVIDENCE, WITHDRAWN
+        from airflow_mlops.hooks.mlflow import MLflowHook
         from airflow_mlops.operators.provenance import rejection_reason, show_run
         from airflow_mlops.operators.record import record
         from airflow_mlops.verdict import CheckResult, Verdict

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import PermanentAdapterError, SpecificationError
+from airflow_mlops.hooks.defaults import MODEL_GATEWAY
 from airflow_mlops.hooks.documents import dag_folder
 from airflow_mlops.links.base import push_link
 from airflow_mlops.links.endpoint import EndpointLink
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CheckModelServerOperator", "StartModelServerOperator", "StopModelServersOperator"]
 
-_GATEWAY = "model_gateway_default"
 _BATCH_ATTEMPTS = 5
 
 
@@ -72,7 +72,7 @@ class StartModelServerOperator(MLOpsOperator):
         model: Mapping[str, Any],
         loading: str | Path | Mapping[str, Any] | None = None,
         faults: Mapping[str, Any] | None = None,
-        gateway_conn_id: str = _GATEWAY,
+        gateway_conn_id: str = MODEL_GATEWAY,
         ready_timeout_seconds: float = 120.0,
         poll_seconds: float = 0.5,
         deferrable: bool = True,
@@ -204,7 +204,7 @@ class CheckModelServerOperator(MLOpsOperator):
         server: str,
         model_name: str,
         model: Mapping[str, Any],
-        gateway_conn_id: str = _GATEWAY,
+        gateway_conn_id: str = MODEL_GATEWAY,
         tolerance: float = 1e-6,
         max_p95_ms: float | None = None,
         single_requests: int = 10,
@@ -297,7 +297,7 @@ class StopModelServersOperator(MLOpsOperator):
     ui_color = "#e8e8e8"
 
     def __init__(
-        self, *, model_name: str, keep: Sequence[str] | None = None, gateway_conn_id: str = _GATEWAY, **kwargs: Any
+        self, *, model_name: str, keep: Sequence[str] | None = None, gateway_conn_id: str = MODEL_GATEWAY, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.model_name = model_name

@@ -20,8 +20,8 @@ from airflow_mlops.exceptions import (
     TransientAdapterError,
 )
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.hooks.defaults import MODEL_GATEWAY
 from airflow_mlops.hooks.documents import dag_folder, load_document
-from airflow_mlops.hooks.gateway import ModelGatewayHook
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
@@ -29,6 +29,7 @@ from airflow_mlops.operators.outcome import airflow_errors, conclude
 
 # Reading a DAG needs none of the domain, so it is imported where it is used.
 if TYPE_CHECKING:
+    from airflow_mlops.hooks.gateway import ModelGatewayHook
     from airflow_mlops.hooks.shadow import ShadowLogs
     from airflow_mlops.rollout.mirroring import Shadowing
     from airflow_mlops.rollout.ports import ServerFleet
@@ -94,7 +95,7 @@ class ShadowRolloutOperator(MLOpsOperator):
         mode: str = "mirror",
         replay: Mapping[str, Any] | None = None,
         stable: str | None = None,
-        gateway_conn_id: str = ModelGatewayHook.default_conn_name,
+        gateway_conn_id: str = MODEL_GATEWAY,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -113,6 +114,7 @@ class ShadowRolloutOperator(MLOpsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Replay, or begin or take up a shadow and drive it to its end."""
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
         from airflow_mlops.rollout.shadow_spec import ShadowSpec
 
         with airflow_errors():
@@ -132,6 +134,7 @@ class ShadowRolloutOperator(MLOpsOperator):
 
     def resume(self, context: Context, event: Any) -> dict[str, Any]:
         """Carry out what the trigger found, then wait again or end."""
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
         from airflow_mlops.rollout.shadow import ShadowState, end
         from airflow_mlops.triggers.events import from_payload
         from airflow_mlops.triggers.shadow import ShadowEvent
