@@ -171,8 +171,8 @@ def _options() -> dict[str, Any]:
             "https://registry.example.com/repository/{repository}?tag={tag}",
         ),
         "evidence_key": _option(
-            "Path of the private key that signs evidence, PEM without a passphrase: Ed25519 or on a NIST curve. Without "
-            "it nothing is signed. Every process that runs tasks or triggers must be able to read it.",
+            "Path of the private key that signs evidence, PEM without a passphrase: Ed25519 or on a NIST curve. Empty "
+            "signs nothing. Every process that runs tasks or triggers must be able to read it.",
             "/run/secrets/evidence.pem",
         ),
         "backend": _option(
