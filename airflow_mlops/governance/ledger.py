@@ -85,7 +85,7 @@ def verify(
     check_claims(files, chain, head, book)
     keys = check_signatures(files, chain, head, signer, book)
     _check_others(files, book)
-    digests = {link.digest for links in chain.values() for link in links if _is_whole(link)}
+    digests = {link.digest for links in chain.values() for link in links if link.is_whole}
     newest = chain[max(chain)] if chain else []
     return Audit(
         subject=about,
@@ -119,10 +119,6 @@ def _link(files: Mapping[str, bytes], name: str, book: Notebook) -> Link:
     )
 
 
-def _is_whole(link: Link) -> bool:
-    return link.digest is not None and short(link.digest) == link.promised
-
-
 def _head(files: Mapping[str, bytes], book: Notebook) -> Head | None:
     if HEAD not in files:
         return None
@@ -146,7 +142,7 @@ def _check_words(chain: Position, subject: str, book: Notebook) -> None:
         for link in chain[number]:
             if link.digest is None:
                 continue
-            if not _is_whole(link):
+            if not link.is_whole:
                 owner = promises.get(short(link.digest))
                 said = f"what it says belongs to document {owner}" if owner else f"what it says has {link.digest}"
                 text = f"{link.name}: {said}, its name promises {link.promised}…"
@@ -190,7 +186,8 @@ def _check_links(chain: Position, book: Notebook) -> None:
         if number > 1 and not before:
             continue
         for link in links:
-            if link.digest is None or any(_follows(link, one) for one in before):
+            # A document that was changed is a finding of its own; its name still says what was there.
+            if link.digest is None or (link.previous and any(one.was(link.previous) for one in before)):
                 continue
             if number == 1 and link.previous is None:
                 continue
@@ -199,13 +196,6 @@ def _check_links(chain: Position, book: Notebook) -> None:
                 f"{link.name}: it follows {link.previous}, the document before it is {there}: one of them was replaced"
             )
             book.add("link", number, link.name, text)
-
-
-def _follows(link: Link, before: Link) -> bool:
-    # A document that was changed is a finding of its own; its name still says what was there.
-    return link.previous is not None and (
-        link.previous == before.digest or (not _is_whole(before) and short(link.previous) == before.promised)
-    )
 
 
 def _check_head(head: Head | None, chain: Position, subject: str, files: Mapping[str, bytes], book: Notebook) -> None:
@@ -218,8 +208,7 @@ def _check_head(head: Head | None, chain: Position, subject: str, files: Mapping
     if head.subject != subject:
         book.add("head", None, HEAD, f"{HEAD}: it is about {head.subject!r}, not {subject!r}")
     counted = chain.get(head.count, [])
-    known = [link for link in counted if link.digest == head.digest or short(head.digest) == link.promised]
-    if counted and not known:
+    if counted and not any(link.was(head.digest) for link in counted):
         there = " and ".join(link.digest or "unreadable" for link in counted)
         text = f"{HEAD}: document {head.count} has {there}, the head says {head.digest}: one of them was replaced"
         book.add("head", head.count, HEAD, text)

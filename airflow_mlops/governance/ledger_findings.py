@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from airflow_mlops.governance.ledger_files import short
+
 __all__ = ["Finding", "Kind", "Link", "Notebook", "Position", "numbers_of", "spans"]
 
 #: ``changed``: other bytes than were written; ``missing``: not there; ``moved``: it belongs elsewhere; ``fork``: two
@@ -50,6 +52,15 @@ class Link:
     previous: str | None = None
     own_number: int | None = None
     subject: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says what its name promises."""
+        return self.digest is not None and short(self.digest) == self.promised
+
+    def was(self, digest: str) -> bool:
+        """Whether this is the document with a digest, or was before it was changed, by its name."""
+        return self.digest == digest or (not self.is_whole and short(digest) == self.promised)
 
 
 #: All documents of each number; more than one only where the chain forks.

@@ -14,7 +14,6 @@ from airflow_mlops.governance.ledger_files import (
     document_name,
     read_claim,
     read_signature,
-    short,
     signature_name,
     stored_bytes,
 )
@@ -58,7 +57,7 @@ def check_claims(files: Mapping[str, bytes], chain: Position, head: Head | None,
 
 
 def _compare(claimed: str, links: list[Link], name: str, book: Notebook) -> None:
-    if any(claimed == link.digest or short(claimed) == link.promised for link in links):
+    if any(link.was(claimed) for link in links):
         return
     book.add(
         "fork", links[0].number, name, f"{name}: the number was claimed for {claimed}, and another document stands here"
@@ -92,7 +91,7 @@ def _check(files: Mapping[str, bytes], name: str, link: Link, signer: Signer | N
     except ContractError as error:
         book.add("signature", link.number, name, str(error))
         return None
-    if signature.digest != link.digest and short(signature.digest) != link.promised:
+    if not link.was(signature.digest):
         book.add("signature", link.number, name, f"{name}: it signs {signature.digest}, the document has {link.digest}")
         return None
     key = None if signer is None else signer(signature)
