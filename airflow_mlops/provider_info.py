@@ -23,6 +23,7 @@ _OPERATORS = (
     "kubernetes",
     "kubernetes_evaluation",
     "kubeflow",
+    "model_card",
     "monitoring",
     "onnx_export",
     "pod_start",

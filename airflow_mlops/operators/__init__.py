@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from airflow_mlops.operators.kubeflow import TrainWithKubeflowOperator
     from airflow_mlops.operators.kubernetes import TrainOnKubernetesOperator
     from airflow_mlops.operators.kubernetes_evaluation import EvaluateOnKubernetesOperator
+    from airflow_mlops.operators.model_card import ModelCardOperator
     from airflow_mlops.operators.monitoring import DecideRetrainingOperator, DetectDriftOperator
     from airflow_mlops.operators.onnx_export import ExportToOnnxOperator
     from airflow_mlops.operators.pod_start import StartWarmPodOperator
@@ -50,6 +51,7 @@ __all__ = [
     "EvaluateOnKubernetesOperator",
     "ExplainModelOperator",
     "ExportToOnnxOperator",
+    "ModelCardOperator",
     "ModelGateOperator",
     "ProfileDataOperator",
     "PromoteModelOperator",
@@ -84,6 +86,7 @@ _MODULES = {
     "EvaluateOnKubernetesOperator": "kubernetes_evaluation",
     "ExplainModelOperator": "explanation",
     "ExportToOnnxOperator": "onnx_export",
+    "ModelCardOperator": "model_card",
     "ModelGateOperator": "gate",
     "ProfileDataOperator": "profiling",
     "PromoteModelOperator": "registry",

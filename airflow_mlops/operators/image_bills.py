@@ -12,15 +12,15 @@ from typing import Any
 from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowOptionalProviderFeatureException
 
-from airflow_mlops.codec import encode
-from airflow_mlops.exceptions import ContractError
+from airflow_mlops.codec import decode, encode
+from airflow_mlops.exceptions import ContractError, DigestMismatchError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.transfer import files_at
 from airflow_mlops.links.pages import ImageLink
 from airflow_mlops.operators.image_command import ImageCommandOperator
 from airflow_mlops.operators.outcome import airflow_errors
 
-__all__ = ["BillRef", "WriteImageBillOperator"]
+__all__ = ["BillRef", "WriteImageBillOperator", "kept_bill", "read_bill"]
 
 _SUFFIX = ".cdx.json"
 _LABEL = "org.opencontainers.image."
@@ -88,7 +88,7 @@ class WriteImageBillOperator(ImageCommandOperator):
         """Return the bill that is there, or write it."""
         from airflow_mlops.adapters.images.commands import digest_in
 
-        store, folder = ArtifactStore.from_config(), ("images", digest_in(self.image), "bill")
+        store, folder = ArtifactStore.from_config(), _folder(digest_in(self.image))
         bill = _kept(store, folder)
         written = bill is None
         if bill is None:
@@ -133,6 +133,31 @@ class WriteImageBillOperator(ImageCommandOperator):
             created=found.get("Created") or "1970-01-01T00:00:00Z",
             revision=labels.get(_LABEL + "revision", ""),
         )
+
+
+def kept_bill(store: ArtifactStore, image_digest: str) -> BillRef | None:
+    """Return the bill that the store has of an image, verified; None if it has none.
+
+    :raises ContractError: if it was changed
+    """
+    return _kept(store, _folder(image_digest))
+
+
+def read_bill(store: ArtifactStore, given: Any) -> BillRef:
+    """Return a bill that a task has named, verified.
+
+    :param given: an encoded :class:`BillRef`
+    :raises ContractError: if other content lies there
+    """
+    bill = decode(BillRef, given, where="bill")
+    found = f"sha256:{hashlib.sha256(store.read_bytes(bill.uri)).hexdigest()}"
+    if found != bill.digest:
+        raise DigestMismatchError(bill.uri, bill.digest, found)
+    return bill
+
+
+def _folder(image_digest: str) -> tuple[str, str, str]:
+    return ("images", image_digest, "bill")
 
 
 def _kept(store: ArtifactStore, folder: Sequence[str]) -> BillRef | None:
