@@ -70,11 +70,11 @@ def model_page(
     found = reader.page(chain, before, _DOCUMENTS)
     here = address(known.root, "models", name)
     readable, known = _withhold(found, may_read, known)
-    last = found.looked_back_to + _DOCUMENTS - 1
+    ahead = 0 if before is None else before + _DOCUMENTS
     known = replace(
         known,
         problems=tuple(sorted({*known.problems, *looked.problems})),
-        newer=("" if last >= chain.total else f"{here}?before={last + _DOCUMENTS + 1}") if before else "",
+        newer="" if not ahead else f"{here}?before={ahead}" if ahead <= chain.total else here,
         older=f"{here}?before={found.looked_back_to}" if found.documents and found.looked_back_to > 1 else "",
     )
     gathered = releases(readable, report_address=_reports(known))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from airflow_mlops.evidence import Evidence, Origin
+from airflow_mlops.evidence import Evidence, Origin, digest, document_of
+from airflow_mlops.governance.ledger_files import stored_bytes
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.verdict import CheckResult, Verdict
 
@@ -89,14 +91,16 @@ def decision(kind: str, subject: str = "flights", *, verdict: str = "pass", at: 
     )
 
 
-def rollout(number: int, weight: int, *, version: str = "2", phase: str = "progressing", **fields: Any) -> Evidence:
+def rollout(
+    number: int, weight: int, *, version: str = "2", phase: str = "progressing", letter: str = "b", **fields: Any
+) -> Evidence:
     names = f"flights-v{version}", "flights-v1"
     shares = {names[0]: weight, names[1]: 100 - weight}
     notes = {"rollout": f"cd/{RUN}/canary/-1/{NOW}", "decision_number": number, "phase": phase}
     notes |= {"candidate": names[0], "stable": names[1], "reason": f"{weight} % now"}
     notes |= {"weights": {name: share for name, share in shares.items() if share}}
     who = {"dag_id": "cd", "task_id": "canary"}
-    references = {"candidate": model_ref("b"), "stable": model_ref("a")}
+    references = {"candidate": model_ref(letter), "stable": model_ref("f")}
     return decision("rollout", who=who, notes=notes, references=references, checks=(), **fields)
 
 
@@ -112,8 +116,8 @@ def release(version: str = "2", letter: str = "b", *, at: float = 0) -> list[Evi
             references={"model": model, "datasets": data},
             notes={"version": version, "alias": "challenger"},
         ),
-        rollout(0, 10, version=version, at=at + 2, verdict="inconclusive"),
-        rollout(1, 100, version=version, at=at + 3, phase="promoted"),
+        rollout(0, 10, version=version, letter=letter, at=at + 2, verdict="inconclusive"),
+        rollout(1, 100, version=version, letter=letter, at=at + 3, phase="promoted"),
         decision("promotion", at=at + 4, who=cd, references={"model": model}, notes={"version": version}),
     ]
 
@@ -128,3 +132,20 @@ def write(artifact_root) -> Callable[..., None]:
             store.write_evidence(document)
 
     return append
+
+
+@pytest.fixture
+def write_many(artifact_root) -> Callable[..., None]:
+    """Lay a whole chain down at once, without the locks and the caution of a writer."""
+
+    def lay(*documents: Evidence) -> None:
+        folder = artifact_root / "evidence" / documents[0].subject
+        folder.mkdir(parents=True)
+        previous = None
+        for number, document in enumerate(documents, start=1):
+            linked = replace(document, number=number, previous=previous)
+            previous = digest(linked)
+            name = f"{number:06d}-{previous.removeprefix('sha256:')[:12]}.json"
+            (folder / name).write_bytes(stored_bytes(document_of(linked)))
+
+    return lay
