@@ -225,10 +225,23 @@ def test_the_plugin_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(("status", "level"), [(401, "ok"), (403, "ok"), (404, "fail"), (200, "fail"), (500, "fail")])
-def test_pages_are_there_and_closed(answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, level: str) -> None:
+def test_pages_are_there_and_closed(
+    answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, level: str
+) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", answers.url)
-    answers.known["/mlops/reports/doctor/doctor"] = (status, "")
+    answers.known["/mlops/models"] = (status, "")
     assert levels(airflow.pages(Site())) == {"pages": level}
+
+
+def test_pages_open_to_all_are_for_a_machine_of_ones_own(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", answers.url)
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "True")
+    answers.known["/mlops/models"] = (200, "")
+    assert levels(airflow.pages(Site())) == {"pages": "note"}
+    # Airflow's own application answers 200 to every address that is nobody's.
+    answers.known["/mlops/doctor-absent"] = (200, "<html>")
+    (found,) = airflow.pages(Site())
+    assert (found.level, found.message.endswith("/mlops/models is not served by the plugin")) == ("fail", True)
 
 
 def test_a_cluster_that_does_not_answer_is_told(silent_cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:

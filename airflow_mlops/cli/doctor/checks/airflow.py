@@ -107,19 +107,31 @@ def pages(site: Site) -> Iterator[Finding]:
     del site
     import httpx
 
-    url = f"{_url()}/mlops/reports/doctor/doctor"
+    url = f"{_url()}/mlops/models"
     try:
         status = httpx.get(url, timeout=_PATIENCE_SECONDS).status_code
+        # Airflow's own application answers every address that is nobody's, so only this tells whether ours is there.
+        absent = httpx.get(f"{_url()}/mlops/doctor-absent", timeout=_PATIENCE_SECONDS).status_code
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         yield note("pages", f"not seen: {error or type(error).__name__}", "ask again when the API server runs")
         return
+    yield _page(url, status, served=absent in (401, 403, 404))
+
+
+def _page(url: str, status: int, *, served: bool) -> Finding:
+    from airflow.configuration import conf
+
+    if not served or status == 404:
+        remedy = "install this package where the API server runs, and start it again; its log names what failed"
+        return failed("pages", f"{url} is not served by the plugin", remedy)
     if status in (401, 403):
-        yield ok("pages", f"{url} is served, and refuses who is not logged in ({status})")
-    elif status == 404:
-        yield failed(
+        return ok("pages", f"{url} is served, and refuses who is not logged in ({status})")
+    if status >= 500:
+        return failed("pages", f"{url} answers {status}", "look at the log of the API server")
+    if conf.getboolean("core", "simple_auth_manager_all_admins", fallback=False):
+        return note(
             "pages",
-            f"{url} is not served (404)",
-            "install this package where the API server runs, and start it again; its log names what failed",
+            f"{url} is served to everybody who reaches the port: [core] simple_auth_manager_all_admins is set",
+            "only for a stack on one's own machine",
         )
-    else:
-        yield failed("pages", f"{url} answers {status} to nobody in particular", "look at [core] auth_manager")
+    return failed("pages", f"{url} answers {status} to nobody in particular", "look at [core] auth_manager")

@@ -74,4 +74,5 @@ def tell_cost(found: Mapping[str, Any], folder: str) -> Iterator[Finding]:
     elif not slow and not found["errors"]:
         slowest, seconds = max(files.items(), key=lambda one: one[1])
         total = sum(files.values())
-        yield ok("dags_folder", f"{len(files)} files in {total:.2f} s; the slowest, {slowest}, takes {seconds:.2f} s")
+        many = "1 file" if len(files) == 1 else f"{len(files)} files"
+        yield ok("dags_folder", f"{many} in {total:.2f} s; the slowest, {slowest}, takes {seconds:.2f} s")
