@@ -7,16 +7,21 @@ names, their tags and their units are part of what this package promises; docs/m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.sdk import Context
 
 from airflow_mlops.exceptions import ContractError
 
-__all__ = ["METRICS", "Metric", "Telling", "in_task", "in_triggerer", "trained", "waits_for_person"]
+if TYPE_CHECKING:
+    from airflow_mlops.rollout.plan import Plan
+    from airflow_mlops.rollout.state import RolloutState
+
+__all__ = ["METRICS", "Looks", "Metric", "Telling", "in_task", "in_triggerer", "trained", "waits_for_person"]
 
 # What every backend takes in a tag's value; StatsD ends a name at a colon, and a tag at a comma.
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_./-]")
@@ -100,10 +105,9 @@ class Telling:
                 if value is not None:
                     self.gauge(metric, value, model=subject, check=check.name)
 
-    def looked(self, state: Any, verdict: str, *, now: float, renewed: bool) -> None:
+    def looked(self, state: RolloutState, verdict: str, *, now: float, renewed: bool) -> None:
         """Tell where a rollout stands after a look.
 
-        :param state: the rollout's state, as stored
         :param verdict: what the look concluded
         :param now: seconds since the epoch
         :param renewed: whether the look renewed the lease
@@ -123,11 +127,8 @@ class Telling:
         self.gauge(ROLLOUT_UNKNOWN, unknown, model=model)
         self.gauge(ROLLOUT_APPROVAL, float(awaits_approval(state)), model=model)
 
-    def ended(self, state: Any) -> None:
-        """Tell how a rollout ended.
-
-        :param state: the rollout's final state
-        """
+    def ended(self, state: RolloutState) -> None:
+        """Tell how a rollout ended."""
         from airflow_mlops.rollout.telemetry import candidate_weight, cause_of_end, exposure_seconds
 
         model, seconds = state.model_name, exposure_seconds(state, 0.0)
@@ -137,6 +138,24 @@ class Telling:
         self.gauge(ROLLOUT_EXPOSURE, seconds, model=model)
         for metric in (ROLLOUT_UNDER_WAY, ROLLOUT_UNKNOWN, ROLLOUT_APPROVAL):
             self.gauge(metric, 0.0, model=model)
+
+
+class Looks:
+    """Tells of the looks of one rollout.
+
+    :param telling: returns to whom, once there is something to tell
+    """
+
+    def __init__(self, telling: Callable[[], Telling]) -> None:
+        self._telling = telling
+        self._sequence: int | None = None
+
+    def tell(self, state: RolloutState, plan: Plan) -> None:
+        """Tell of a look, right after it."""
+        # A look that knows something about the candidate stores it, and with that renews the lease.
+        renewed = state.unknown_since is None and state.sequence != self._sequence
+        self._sequence = state.sequence
+        self._telling().looked(state, plan.verdict.value, now=time.time(), renewed=renewed)
 
 
 def in_task() -> Telling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from airflow_mlops import __version__
@@ -14,10 +15,18 @@ from airflow_mlops.rollout.state import RolloutState
 __all__ = ["record_decisions"]
 
 
-def record_decisions(store: ArtifactStore, who: Origin, fleet: ServerFleet, state: RolloutState) -> str:
+def record_decisions(
+    store: ArtifactStore,
+    who: Origin,
+    fleet: ServerFleet,
+    state: RolloutState,
+    *,
+    told: Callable[[Evidence, str, str], None] | None = None,
+) -> str:
     """Write evidence of the decisions that have none yet, also after a crash in between.
 
     :param who: the task that moves the traffic
+    :param told: called with each document, its URI and its digest, once it is written
     :return: URI of the document about the last decision, empty when it was written earlier
     """
     rollout = f"{who.dag_id}/{who.run_id}/{who.task_id}/{who.map_index}/{state.started_at}"
@@ -29,7 +38,10 @@ def record_decisions(store: ArtifactStore, who: Origin, fleet: ServerFleet, stat
     missing = [number for number in range(len(state.history)) if number not in written]
     uri = ""
     for number in missing:
-        uri, _ = store.write_evidence(_evidence(who, fleet, state, rollout, number))
+        evidence = _evidence(who, fleet, state, rollout, number)
+        uri, found = store.write_evidence(evidence)
+        if told is not None:
+            told(evidence, uri, found)
     return uri
 
 

@@ -51,7 +51,10 @@ def ask(
     :param fields: what else the form asks for, name to Airflow's description of a parameter
     :param remembered: its further arguments; all else of this process is lost
     """
+    from airflow_mlops.hooks.metrics import waits_for_person
+
     show_form(context, subject=subject, body=body, assigned_users=assigned_users, fields=fields)
+    waits_for_person(context, waiting=True)
     raise TaskAwaitingInput(method_name=resume, kwargs=dict(remembered), timeout=timeout)
 
 

@@ -25,21 +25,19 @@ from airflow_mlops.exceptions import (
     TransientAdapterError,
 )
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
+from airflow_mlops.hooks.defaults import MODEL_GATEWAY
 from airflow_mlops.hooks.documents import dag_folder, load_document
-from airflow_mlops.hooks.gateway import ModelGatewayHook
 from airflow_mlops.links.base import push_link, report_url
 from airflow_mlops.links.endpoint import EndpointLink
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.questions import check_users
-from airflow_mlops.operators.rollout_approval import carry_out_answer, read_event
-from airflow_mlops.operators.rollout_notices import Notices, check_notices, notify, rollout_facts
-from airflow_mlops.operators.rollout_report import publish_rollout, push_result
-from airflow_mlops.operators.rollout_wait import trigger_that_looks, wait_here
 
 # Reading a DAG needs none of the domain, so it is imported where it is used.
 if TYPE_CHECKING:
+    from airflow_mlops.hooks.gateway import ModelGatewayHook
+    from airflow_mlops.operators.rollout_notices import Notices
     from airflow_mlops.rollout.look import Gateway
     from airflow_mlops.rollout.ports import Lease, ServerFleet
     from airflow_mlops.rollout.spec import RolloutSpec
@@ -93,7 +91,7 @@ class CanaryRolloutOperator(MLOpsOperator):
     template_fields: Sequence[str] = (
         *("model_name", "candidate", "spec", "gateway_conn_id", "assigned_users", "dry_run", "supersede"),
     )
-    operator_extra_links = (ReportLink(), EndpointLink())
+    operator_extra_links = (ReportLink(), EndpointLink(), EvidenceLink(), ModelLink())
     ui_color = "#e8f5e9"
 
     def __init__(
@@ -102,7 +100,7 @@ class CanaryRolloutOperator(MLOpsOperator):
         model_name: str,
         candidate: str,
         spec: str | Path | Mapping[str, Any],
-        gateway_conn_id: str = ModelGatewayHook.default_conn_name,
+        gateway_conn_id: str = MODEL_GATEWAY,
         deferrable: bool = True,
         assigned_users: Sequence[Mapping[str, str]] = (),
         dry_run: bool | str = False,
@@ -129,6 +127,7 @@ class CanaryRolloutOperator(MLOpsOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Take the lease, begin or resume, and drive the rollout to its end."""
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
         from airflow_mlops.rollout.spec import RolloutSpec
         from airflow_mlops.rollout.start import start
 
@@ -158,6 +157,9 @@ class CanaryRolloutOperator(MLOpsOperator):
         :param token: the lease's token
         :param started_at: when the rollout began
         """
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
+        from airflow_mlops.operators.rollout_approval import read_event
+
         with airflow_errors():
             found = read_event(event, token, started_at)
             self.log.info("%s", found.message)
@@ -175,6 +177,8 @@ class CanaryRolloutOperator(MLOpsOperator):
 
         So it does when the waiting takes longer than ``execution_timeout``, or its trigger cannot be run.
         """
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
+
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except (TaskDeferralError, TaskDeferralTimeout) as error:
@@ -187,6 +191,8 @@ class CanaryRolloutOperator(MLOpsOperator):
 
     def on_kill(self) -> None:
         """Give the traffic back when the task is ended while it has a worker."""
+        from airflow_mlops.hooks.gateway import ModelGatewayHook
+
         if self._held_token is None:
             return
         gateway = ModelGatewayHook(self.gateway_conn_id).gateway()
@@ -201,6 +207,9 @@ class CanaryRolloutOperator(MLOpsOperator):
         return value
 
     def _check(self) -> None:
+        from airflow_mlops.operators.questions import check_users
+        from airflow_mlops.operators.rollout_notices import check_notices
+
         check_users(self.assigned_users)
         for name in ("on_step", "on_rollback", "on_promotion"):
             check_notices(name, getattr(self, name))
@@ -215,6 +224,8 @@ class CanaryRolloutOperator(MLOpsOperator):
 
     def _decide(self, gateway: Gateway, found: RolloutEvent) -> RolloutState:
         """Return the stored rollout, after what was asked for was written into it."""
+        from airflow_mlops.operators.rollout_approval import carry_out_answer
+
         if found.kind == "lost":
             raise StaleWriteError(found.message)
         if found.kind == "broken":
@@ -228,6 +239,8 @@ class CanaryRolloutOperator(MLOpsOperator):
         self, context: Context, gateway: Gateway, fleet: ServerFleet, found: RolloutEvent, error: StaleWriteError
     ) -> dict[str, Any]:
         """End with the reason for which somebody else gave the traffic back: a newer rollout, or the watchdog."""
+        from airflow_mlops.operators.rollout_report import publish_rollout, push_result
+
         lease = gateway.store.load(self.model_name)
         left = () if lease is None else (lease.state, lease.previous)
         for state in left:
@@ -267,6 +280,9 @@ class CanaryRolloutOperator(MLOpsOperator):
     def _drive(
         self, context: Context, gateway: Gateway, fleet: ServerFleet, token: int, state: RolloutState
     ) -> dict[str, Any]:
+        from airflow_mlops.operators.rollout_report import publish_rollout, push_result
+        from airflow_mlops.operators.rollout_wait import wait_here
+
         while True:
             if state.phase == "rolled_back":
                 # Going back waits for nothing, not even for being recorded; going on does.
@@ -291,6 +307,9 @@ class CanaryRolloutOperator(MLOpsOperator):
             state = wait_here(context, gateway, state, token=token, log=self.log)
 
     def _sleep(self, context: Context, token: int, state: RolloutState) -> NoReturn:
+        from airflow_mlops.operators.questions import check_users
+        from airflow_mlops.operators.rollout_wait import trigger_that_looks
+
         trigger = trigger_that_looks(
             context,
             state,
@@ -302,6 +321,8 @@ class CanaryRolloutOperator(MLOpsOperator):
 
     def _tell(self, context: Context, state: RolloutState, evidence_uri: str) -> None:
         """Call the notifiers; whatever they do, the rollout goes on."""
+        from airflow_mlops.operators.rollout_notices import notify, rollout_facts
+
         notices = {"progressing": self.on_step, "promoted": self.on_promotion, "rolled_back": self.on_rollback}
         address = report_url(origin(context), "rollout")
         notify(context, notices[state.phase], rollout_facts(state, evidence_uri=evidence_uri, report_address=address))
@@ -345,11 +366,15 @@ class CanaryRolloutOperator(MLOpsOperator):
 
     def _give_back(self, gateway: Gateway, token: int, reason: str) -> RolloutState | None:
         """Return all traffic to the stable model, unless this task no longer holds the route; None if it did not."""
+        from airflow_mlops.hooks.metrics import in_task
+
         try:
             if gateway.give_back(self.model_name, token=token, reason=reason):
                 self.log.error("All traffic of %s went back: %s", self.model_name, reason)
                 lease = gateway.store.load(self.model_name)
-                return None if lease is None else lease.state
+                if lease is not None and lease.state is not None:
+                    in_task().ended(lease.state)
+                    return lease.state
         except MLOpsError:
             # The error that ends the task is the one to show; this one must not hide it.
             self.log.exception("Route %s: the traffic could not be given back", self.model_name)

@@ -40,13 +40,15 @@ def trigger_that_looks(
 def wait_here(context: Context, gateway: Gateway, state: RolloutState, *, token: int, log: Any) -> RolloutState:
     """Look from this process until something has to be done."""
     from airflow_mlops.hooks.live import LivePage
+    from airflow_mlops.hooks.metrics import Looks, in_task
     from airflow_mlops.rollout.plan import describe
 
-    live = LivePage(_task(context))
+    live, looks = LivePage(_task(context)), Looks(in_task)
     while True:
         time.sleep(state.spec.look_seconds)
         state, plan = gateway.look(state.model_name, token=token)
         live.publish(state)
+        looks.tell(state, plan)
         log.info("%s", describe(plan))
         if plan.has_effects:
             return state

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_mlops.exceptions import StaleWriteError, TransientAdapterError
 from airflow_mlops.hooks.live import LivePage
+from airflow_mlops.hooks.metrics import Looks, in_triggerer
 from airflow_mlops.rollout.look import Gateway
 from airflow_mlops.rollout.plan import Plan, describe
 from airflow_mlops.rollout.state import RolloutState, awaits_approval
@@ -64,6 +65,7 @@ class RolloutTrigger(BaseTrigger):
         self._told: tuple[str, str] | None = None
         self._told_at = 0.0
         self._live = LivePage(task)
+        self._looks = Looks(in_triggerer)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class path and arguments."""
@@ -129,6 +131,7 @@ class RolloutTrigger(BaseTrigger):
     def _look_and_show(self, gateway: Gateway) -> tuple[RolloutState, Plan]:
         state, plan = gateway.look(self.route, token=self.token)
         self._live.publish(state)
+        self._looks.tell(state, plan)
         return state, plan
 
     def _tell(self, plan: Plan) -> None:
@@ -164,8 +167,15 @@ class RolloutTrigger(BaseTrigger):
             return
         gateway = await self._open()
         reason = f"the task was ended by hand (its state is {state or 'unknown'})"
-        moved = await in_thread(gateway.give_back, self.route, token=self.token, reason=reason)
+        moved = await in_thread(self._give_back, gateway, reason)
         self.log.info("%s: %s", self.route, "all traffic went back" if moved else "there was nothing to give back")
+
+    def _give_back(self, gateway: Gateway, reason: str) -> bool:
+        moved = gateway.give_back(self.route, token=self.token, reason=reason)
+        lease = gateway.store.load(self.route)
+        if moved and lease is not None and lease.state is not None:
+            in_triggerer().ended(lease.state)
+        return moved
 
     async def _task_state(self) -> str | None:
         return await task_state(self.task_key)
