@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["code", "escaped", "table"]
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()#!|~$^=])")
-_LINE_START = re.compile(r"^(\s*)([-+>:]|\d+[.)])", re.MULTILINE)
+_SPECIAL = re.compile(r"([\\`*_\[\]#|~$])")
+#: What begins a list or a rule, where a line begins with it.
+_LINE_START = re.compile(r"^([-+](?=[\s-]|$)|\d+[.)](?=\s|$))")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 _BREAKS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 
@@ -17,7 +18,7 @@ def escaped(text: object) -> str:
     """Return a text on one line that Markdown shows as it is."""
     line = _BREAKS.sub(" ", str(text)).strip()
     line = _SPECIAL.sub(r"\\\1", line.translate(_ENTITIES))
-    return _LINE_START.sub(lambda found: f"{found[1]}{found[2][:-1]}\\{found[2][-1]}", line)
+    return _LINE_START.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", line)
 
 
 def code(text: object) -> str:
