@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from airflow_mlops.exceptions import PermanentAdapterError, StaleWriteError, TransientAdapterError
+from airflow_mlops.exceptions import MLOpsError, PermanentAdapterError, StaleWriteError, TransientAdapterError
 
 __all__ = ["Json", "KubernetesObjects", "ObjectKind", "Operations", "connect", "pointer"]
 
@@ -119,7 +119,13 @@ class KubernetesObjects:
             return
 
     def change(
-        self, kind: ObjectKind, name: str, decide: Callable[[Json], Operations], *, subresource: str = ""
+        self,
+        kind: ObjectKind,
+        name: str,
+        decide: Callable[[Json], Operations],
+        *,
+        subresource: str = "",
+        missing: MLOpsError | None = None,
     ) -> Json:
         """Change an object by compare-and-set, and return it as it then is.
 
@@ -128,6 +134,7 @@ class KubernetesObjects:
         operation. Since what decides is the object as it is, a write whose answer was lost is harmless to repeat.
 
         :param subresource: what to write instead of the object itself, for example ``status``
+        :param missing: what to raise if there is no such object; None for the usual error
         :raises PermanentAdapterError: if there is no such object, or the patch is refused
         :raises TransientAdapterError: if the cluster does not answer; the change may have been made
         :raises StaleWriteError: if somebody else was faster every time
@@ -135,7 +142,7 @@ class KubernetesObjects:
         for _ in range(_DECISIONS):
             document = self.get(kind, name)
             if document is None:
-                raise PermanentAdapterError(f"there is no {kind.kind} {self.namespace}/{name}")
+                raise missing or PermanentAdapterError(f"there is no {kind.kind} {self.namespace}/{name}")
             operations = decide(document)
             if not operations:
                 return document

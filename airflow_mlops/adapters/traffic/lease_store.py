@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import re
 import zlib
@@ -20,7 +19,6 @@ from typing import Any
 
 from airflow_mlops.adapters.kubernetes_objects import Json, KubernetesObjects, ObjectKind, Operations, pointer
 from airflow_mlops.clock import Clock, SystemClock
-from airflow_mlops.codec import canonical_json, decode, encode
 from airflow_mlops.exceptions import (
     ContractError,
     LeaseHeldError,
@@ -30,6 +28,7 @@ from airflow_mlops.exceptions import (
 )
 from airflow_mlops.rollout.ports import Lease
 from airflow_mlops.rollout.state import RolloutState, is_under_way
+from airflow_mlops.rollout.stored import StateTexts
 
 __all__ = ["KIND_LABEL", "LEASES", "LeaseRolloutStore"]
 
@@ -82,6 +81,7 @@ class LeaseRolloutStore:
         self._objects = objects
         self._kind = kind
         self._clock = clock or SystemClock()
+        self._texts = StateTexts()
 
     def acquire(self, route: str, holder: str, *, lease_seconds: float) -> Lease:
         """Take the lease, or take it up again with what this holder has under way.
@@ -145,9 +145,8 @@ class LeaseRolloutStore:
                 )
             return replace(found, state=state, renewed_at=now if renew else found.renewed_at)
 
-        if self._objects.get(LEASES, self._name(route)) is None:
-            raise StaleWriteError(f"route {route!r}: the lease with token {token} was lost, there is no Lease")
-        self._change(route, decide)
+        lost = StaleWriteError(f"route {route!r}: the lease with token {token} was lost, there is no Lease")
+        self._change(route, decide, missing=lost)
 
     def release(self, route: str, *, token: int) -> None:
         """Give the lease back, once or again; the state stays readable.
@@ -160,9 +159,8 @@ class LeaseRolloutStore:
                 raise StaleWriteError(f"route {route!r}: the lease with token {token} has passed on")
             return replace(found, holder="")
 
-        if self._objects.get(LEASES, self._name(route)) is None:
-            raise StaleWriteError(f"route {route!r}: the lease with token {token} has passed on, there is no Lease")
-        self._change(route, decide)
+        lost = StaleWriteError(f"route {route!r}: the lease with token {token} has passed on, there is no Lease")
+        self._change(route, decide, missing=lost)
 
     def routes(self) -> list[str]:
         """Return the names of all routes of this kind that have or had a rollout, sorted."""
@@ -176,13 +174,13 @@ class LeaseRolloutStore:
             )
         return f"rollout-{route}"
 
-    def _change(self, route: str, decide: Callable[[_Held], _Held]) -> _Held:
+    def _change(self, route: str, decide: Callable[[_Held], _Held], *, missing: StaleWriteError | None = None) -> _Held:
         def patch(document: Json) -> Operations:
             before = self._read(document)
             after = decide(before)
-            return () if after == before else _operations(route, document, before, after)
+            return () if after == before else self._operations(route, document, before, after)
 
-        return self._read(self._objects.change(LEASES, self._name(route), patch))
+        return self._read(self._objects.change(LEASES, self._name(route), patch, missing=missing))
 
     def _manifest(self, route: str, held: _Held) -> dict[str, Any]:
         return {
@@ -208,7 +206,10 @@ class LeaseRolloutStore:
             raise PermanentAdapterError(f"{where} {whose}; its label {KIND_LABEL} says so")
         annotations = metadata.get("annotations") or {}
         try:
-            states = {name: _state(annotations.get(f"{_ROOT}/{name}"), f"{where}, {name}") for name in _STATES}
+            states = {
+                name: self._state(f"{metadata['name']}/{name}", annotations.get(f"{_ROOT}/{name}"), f"{where}, {name}")
+                for name in _STATES
+            }
             return _Held(
                 token=int(spec["leaseTransitions"]),
                 holder=spec.get("holderIdentity") or "",
@@ -219,34 +220,46 @@ class LeaseRolloutStore:
         except (KeyError, TypeError, ValueError, zlib.error, binascii.Error) as error:
             raise ContractError(f"{where} is not what a rollout wrote: {error}") from error
 
+    def _operations(self, route: str, document: Json, before: _Held, after: _Held) -> Operations:
+        annotations = dict(document["metadata"].get("annotations") or {})
+        operations: list[dict[str, Any]] = []
+        for name in _STATES:
+            key = f"{_ROOT}/{name}"
+            if getattr(after, name) == getattr(before, name):
+                continue
+            if getattr(after, name) is None:
+                del annotations[key]
+                operations.append({"op": "remove", "path": pointer("metadata", "annotations", key)})
+                continue
+            annotations[key] = self._text(f"{self._name(route)}/{name}", getattr(after, name))
+            operations.append({"op": "add", "path": pointer("metadata", "annotations", key), "value": annotations[key]})
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+        if size > _MOST_BYTES:
+            raise PermanentAdapterError(
+                f"route {route!r}: the rollout's state takes {size} bytes, but a Lease holds {_MOST_BYTES}; "
+                "end this rollout and begin one with fewer looks, metrics or steps"
+            )
+        if not document["metadata"].get("annotations"):
+            operations = [{"op": "add", "path": "/metadata/annotations", "value": annotations}]
+        spec = {**document["spec"], **_spec(after)}
+        if after.token != before.token:
+            spec["acquireTime"] = spec["renewTime"]
+        if not after.holder:
+            spec.pop("holderIdentity", None)
+        return [*operations, {"op": "replace", "path": "/spec", "value": spec}]
 
-def _operations(route: str, document: Json, before: _Held, after: _Held) -> Operations:
-    annotations = dict(document["metadata"].get("annotations") or {})
-    operations: list[dict[str, Any]] = []
-    for name in _STATES:
-        key = f"{_ROOT}/{name}"
-        if getattr(after, name) == getattr(before, name):
-            continue
-        if getattr(after, name) is None:
-            del annotations[key]
-            operations.append({"op": "remove", "path": pointer("metadata", "annotations", key)})
-            continue
-        annotations[key] = _text(getattr(after, name))
-        operations.append({"op": "add", "path": pointer("metadata", "annotations", key), "value": annotations[key]})
-    size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
-    if size > _MOST_BYTES:
-        raise PermanentAdapterError(
-            f"route {route!r}: the rollout's state takes {size} bytes, but a Lease holds {_MOST_BYTES}; "
-            "end this rollout and begin one with fewer looks, metrics or steps"
-        )
-    if not document["metadata"].get("annotations"):
-        operations = [{"op": "add", "path": "/metadata/annotations", "value": annotations}]
-    spec = {**document["spec"], **_spec(after)}
-    if after.token != before.token:
-        spec["acquireTime"] = spec["renewTime"]
-    if not after.holder:
-        spec.pop("holderIdentity", None)
-    return [*operations, {"op": "replace", "path": "/spec", "value": spec}]
+    def _text(self, name: str, state: RolloutState) -> str:
+        text = self._texts.write(name, state)
+        if len(text) < _LONG_TEXT:
+            return text  # readable with kubectl
+        return _ZIPPED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+    def _state(self, name: str, text: str | None, where: str) -> RolloutState | None:
+        if text is None:
+            return None
+        if text.startswith(_ZIPPED):
+            text = zlib.decompress(base64.b64decode(text[len(_ZIPPED) :], validate=True)).decode()
+        return self._texts.read(name, text, where=where)
 
 
 def _spec(held: _Held) -> dict[str, Any]:
@@ -257,21 +270,6 @@ def _spec(held: _Held) -> dict[str, Any]:
         "leaseDurationSeconds": held.lease_seconds,
         "renewTime": _moment(held.renewed_at),
     }
-
-
-def _text(state: RolloutState) -> str:
-    text = canonical_json(encode(state))
-    if len(text) < _LONG_TEXT:
-        return text  # readable with kubectl
-    return _ZIPPED + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
-
-
-def _state(text: str | None, where: str) -> RolloutState | None:
-    if text is None:
-        return None
-    if text.startswith(_ZIPPED):
-        text = zlib.decompress(base64.b64decode(text[len(_ZIPPED) :], validate=True)).decode()
-    return decode(RolloutState, json.loads(text), where=where)
 
 
 def _moment(seconds: float) -> str:
