@@ -124,11 +124,12 @@ def _answers(page: Any, stack: Stack) -> bool:
 
 
 def _under_way(page: Any, stack: Stack) -> str | None:
-    """Return the run whose rollout has moved some traffic and judged it."""
+    """Return the run whose rollout is past its first step and sees requests in the next."""
     for run in _runs(stack, "cd_flights"):
         answer = page.request.get(f"{stack.urls['airflow']}/mlops/live/cd_flights/{quote(run, safe='')}/canary/-1")
         found = answer.json()["rollout"] if answer.ok else {}
-        if found.get("phase") == "progressing" and found["step_index"] >= 1 and found["metrics"]:
+        judged = found.get("step_since") is not None and all(arm["requests"] for arm in found["arms"])
+        if found.get("phase") == "progressing" and found["step_index"] >= 1 and judged:
             return run
     return None
 

@@ -32,10 +32,22 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
-def watched(context: Any) -> tuple[Any, list[str]]:
-    """Open a page; what it writes to the console as an error, throws, or cannot load is appended to the list."""
+def watched(context: Any, *, below: str = "") -> tuple[Any, list[str]]:
+    """Open a page; what it writes to the console as an error, throws, or cannot load is appended to the list.
+
+    :param below: only what comes from an address with this in it, and is not of the pages around ours
+    """
     page, complaints = context.new_page(), []
+
+    def complain(address: str, words: str) -> None:
+        if below in address:
+            complaints.append(f"{address}: {words}")
+
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    page.on("console", lambda said: complain(said.location["url"], said.text) if said.type == "error" else None)
+    # Whoever goes on to another page stops what the last one asked for.
+    page.on(
+        "requestfailed",
+        lambda request: None if "ABORTED" in request.failure else complain(request.url, request.failure),
+    )
     return page, complaints
