@@ -193,7 +193,7 @@ def overview(
         drift_window=str(drift.evidence.notes.get("window") or "") if drift else "",
         drift_at=drift.evidence.decided_at if drift else None,
         data_age_seconds=_data_age(shown.get("gate"), now),
-        open_approvals=_open_approvals(readable),
+        open_approvals=_open_approvals(readable, ordered),
         rollout=_under_way(traffic),
         decisions=len(ordered) if decisions is None else decisions,
         newest_at=max((one.evidence.decided_at for one in readable), default=None),
@@ -291,9 +291,10 @@ def _seconds(text: str, otherwise: float) -> float:
         return otherwise
 
 
-def _open_approvals(documents: Sequence[Document]) -> tuple[OpenApproval, ...]:
+def _open_approvals(documents: Sequence[Document], everything: Sequence[Document]) -> tuple[OpenApproval, ...]:
+    """Return the questions among the documents that nothing has answered, be the answer shown or withheld."""
     answered = set()
-    for document in documents:
+    for document in everything:
         if document.evidence.decision != "approval":
             continue
         for role in ("gate", "question"):

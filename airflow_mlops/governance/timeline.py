@@ -235,6 +235,8 @@ def _state(documents: Sequence[Document]) -> ReleaseState:
 
 def _next_state(state: ReleaseState, evidence: Evidence) -> ReleaseState:
     promotes = evidence.verdict.promotes
+    if evidence.decision == "approval" and evidence.notes.get("state") == "open":
+        return state  # people are asked about its release, and nothing is decided
     if evidence.decision in ("gate", "approval"):
         return state if state not in ("judged", "rejected") else "judged" if promotes else "rejected"
     if evidence.decision == "registration":
