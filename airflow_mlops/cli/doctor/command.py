@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from airflow_mlops.cli.doctor.site import Site
 from airflow_mlops.cli.output import exits, say
 from airflow_mlops.exceptions import SpecificationError
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "words_of"]
 
 
 @exits
@@ -25,7 +24,7 @@ def doctor(args: argparse.Namespace) -> int:
     if args.timeout is not None and args.timeout <= 0:
         raise SpecificationError("--timeout", args.timeout, "more than 0 seconds")
     if args.home:
-        return _of_stack(Path(args.home), sys.argv[1:])
+        return _of_stack(Path(args.home), words_of(args))
     # Airflow's own commands do the same; without it only connections from the environment are found.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     site = Site(conn_ids=args.conn_id, namespace=args.namespace)
@@ -49,14 +48,15 @@ def _of_stack(folder: Path, words: Sequence[str]) -> int:
     if settings is None:
         raise SpecificationError("--home", str(folder), "the folder of a stack that `airflow mlops local up` started")
     variables = airflow_environment(home, settings.ports, settings.dags_folder)
-    command = airflow_command(*_without_home(words))
-    return subprocess.run(command, env={**os.environ, **variables}, check=False).returncode  # noqa: S603
+    done = subprocess.run(airflow_command(*words), env={**os.environ, **variables}, check=False)  # noqa: S603
+    return done.returncode
 
 
-def _without_home(words: Sequence[str]) -> list[str]:
-    kept, skip = [], False
-    for word in words:
-        if not skip and not word.startswith("--home"):
-            kept.append(word)
-        skip = word == "--home" and not skip
-    return kept
+def words_of(args: argparse.Namespace) -> list[str]:
+    """Write the arguments as a command again, without ``--home``."""
+    words = ["mlops", "doctor"]
+    words += [word for area in args.only for word in ("--only", area)]
+    words += [word for conn_id in args.conn_id for word in ("--conn-id", conn_id)]
+    words += ["--namespace", args.namespace] if args.namespace else []
+    words += ["--timeout", str(args.timeout)] if args.timeout is not None else []
+    return words + [f"--{name}" for name in ("quiet", "json") if getattr(args, name)]

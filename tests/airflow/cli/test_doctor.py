@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_mlops.cli.doctor.areas import AREAS, chosen_checks
-from airflow_mlops.cli.doctor.command import doctor
+from airflow_mlops.cli.doctor.command import doctor, words_of
 from airflow_mlops.cli.doctor.examine import Check, examine
 from airflow_mlops.cli.doctor.finding import Finding, as_json, as_table, failed, note, ok, summary, warn, worst
 from airflow_mlops.cli.doctor.site import Site
@@ -155,3 +155,13 @@ def test_a_home_without_a_stack_is_told(capsys: pytest.CaptureFixture[str], tmp_
     with pytest.raises(SystemExit):
         doctor(arguments(home=str(tmp_path)))
     assert "expected the folder of a stack that `airflow mlops local up` started" in capsys.readouterr().err
+
+
+def test_a_stack_is_asked_the_same() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    words = [*("mlops", "doctor", "--only", "dags", "--only", "mlflow", "--conn-id", "c", "--namespace", "n")]
+    for more in ([], ["--timeout", "2.5", "--quiet", "--json"]):
+        given = get_parser().parse_args([*words, *more, "--home", "/somewhere"])
+        again = get_parser().parse_args(words_of(given))
+        assert {**vars(given), "home": None} == vars(again)

@@ -135,14 +135,15 @@ def test_wrong_options_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "ARTEFACT_ROOT": "/srv/mlops",
         "LOCAL_HOME": str(tmp_path / "nowhere"),
         "MODEL_PYTHON": str(tmp_path / "no-python"),
+        "EVIDENCE_KEY": str(plain),
         "DOCKER": '{"imgae": "trainer:1"}',
         "KUBERNETES": "{",
         "BACKEND": "docker",
     }.items():
         monkeypatch.setenv(f"AIRFLOW__MLOPS__{name}", value)
     found = list(configuration.options(Site()))
-    expected = {"artefact_root": "warn", "model_python": "fail", "local_home": "warn", "docker": "fail"}
-    assert levels(found) == expected | {"kubernetes": "fail", "backend": "ok"}
+    expected = {"artefact_root": "warn", "model_python": "fail", "local_home": "warn", "evidence_key": "fail"}
+    assert levels(found) == expected | {"docker": "fail", "kubernetes": "fail", "backend": "ok"}
     assert by_check(found, "artefact_root").remedy.startswith("did you mean artifact_root? ")
     assert "imgae" in by_check(found, "docker").message
     monkeypatch.setenv("AIRFLOW__MLOPS__BACKEND", "kubernets")

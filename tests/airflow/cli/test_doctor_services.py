@@ -216,7 +216,7 @@ def test_without_an_api_server_airflow_is_asked_about_the_triggerer(
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", f"http://127.0.0.1:{free_port}")
     found = {one.check: one for one in airflow.components(Site())}
     assert {name: one.level for name, one in found.items()} == {"API server": "warn", "triggerer": "fail"}
-    assert found["triggerer"].message.startswith("No alive jobs found.")
+    assert found["triggerer"].message.startswith("No alive jobs found: sensors")
     assert levels(airflow.pages(Site())) == {"pages": "note"}
 
 
@@ -225,9 +225,7 @@ def test_the_plugin_is_loaded() -> None:
 
 
 @pytest.mark.parametrize(("status", "level"), [(401, "ok"), (403, "ok"), (404, "fail"), (200, "fail"), (500, "fail")])
-def test_pages_are_there_and_closed(
-    answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, level: str
-) -> None:
+def test_pages_are_there_and_closed(answers: Answers, monkeypatch: pytest.MonkeyPatch, status: int, level: str) -> None:
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", answers.url)
     answers.known["/mlops/models"] = (status, "")
     assert levels(airflow.pages(Site())) == {"pages": level}

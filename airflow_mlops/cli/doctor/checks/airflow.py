@@ -73,7 +73,7 @@ def _triggerer() -> Finding:
         timeout=_COMMAND_SECONDS,
     )
     said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    last = said[-1] if said else f"status {done.returncode}"
+    last = (said[-1] if said else f"status {done.returncode}").rstrip(".")
     if done.returncode == 0:
         return ok("triggerer", last)
     raised = [line for line in said if _RAISED.match(line)]

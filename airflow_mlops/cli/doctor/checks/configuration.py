@@ -36,6 +36,7 @@ def options(site: Site) -> Iterator[Finding]:
         )
     elif home is not None:
         yield ok("local_home", home)
+    yield from _evidence_key(option("evidence_key"))
     yield from _backends()
 
 
@@ -63,6 +64,23 @@ def _model_python(path: str | None) -> Iterator[Finding]:
         yield failed("model_python", f"{path} cannot be executed by this user", f"chmod +x {path}, or name another one")
     else:
         yield ok("model_python", path)
+
+
+def _evidence_key(path: str | None) -> Iterator[Finding]:
+    """Sign something with the key, as every decision is."""
+    if path is None:
+        return
+    from airflow_mlops.container.model_signature import sign_digest
+
+    try:
+        signature = sign_digest(f"sha256:{'0' * 64}", Path(path).read_bytes(), purpose="evidence")
+    except (OSError, MLOpsError, ValueError) as error:
+        remedy = (
+            "name a private key, Ed25519 or on a NIST curve, as a PEM file that this user may read; or unset the option"
+        )
+        yield failed("evidence_key", f"{path} signs nothing, so no decision can be recorded: {error}", remedy)
+        return
+    yield ok("evidence_key", f"decisions are signed by the key {signature.key_id}")
 
 
 def _backends() -> Iterator[Finding]:
