@@ -70,7 +70,7 @@ test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds
 		tests/system/run $(BIN)/python
 
 docs: setup ## The documentation as a site, in build/docs; a warning is an error
-	@$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet \
+	@$(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet --fresh-env --write-all \
 		--doctree-dir $(BUILD)/doctrees docs $(BUILD)/docs
 	@echo "$(BUILD)/docs/index.html"
 
