@@ -293,15 +293,20 @@ def _seconds(text: str, otherwise: float) -> float:
 
 def _open_approvals(documents: Sequence[Document], everything: Sequence[Document]) -> tuple[OpenApproval, ...]:
     """Return the questions among the documents that nothing has answered, be the answer shown or withheld."""
-    answered = set()
+    answered: set[str] = set()
+    newest: dict[str, str] = {}
     for document in everything:
         if document.evidence.decision != "approval":
             continue
         for role in ("gate", "question"):
             asked = document.evidence.references.get(role)
             if isinstance(asked, Mapping):
-                answered.add(str(asked.get("digest") or ""))
+                question = str(asked.get("digest") or "")
+                answered.add(question)
                 answered.add(str(asked.get("uri") or "").rsplit("/", 1)[-1][7:19])
+                # Several people answer one question in turn; only the newest of its documents tells how it stands.
+                answered.add(newest.get(question, question))
+                newest[question] = document.digest
     return tuple(
         OpenApproval(
             number=document.number,

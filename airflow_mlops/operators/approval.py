@@ -13,6 +13,7 @@ from airflow_mlops.codec import decode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore, origin
 from airflow_mlops.links.base import report_url
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors, conclude
@@ -73,7 +74,7 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
         *("model_name", "model", "version", "author", "quorum", "assigned_users", "expires_seconds"),
         *("on_change", "on_fail"),
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), EvidenceLink(), ModelLink())
     ui_color = "#fce4ec"
     #: Airflow looks for what a branch has skipped; without one there is nothing to find.
     inherits_from_skipmixin = True

@@ -14,17 +14,16 @@ from airflow_mlops.codec import decode, encode
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.hooks.artifacts import ArtifactStore
 from airflow_mlops.hooks.documents import dag_folder, load_document
+from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.links.report import ReportLink, publish_report
 from airflow_mlops.operators.base import MLOpsOperator
-from airflow_mlops.operators.card_facts import bills_of, environment_of, measured_of, validations_of
 from airflow_mlops.operators.outcome import airflow_errors
-from airflow_mlops.operators.record import record
-from airflow_mlops.references import ModelRef
-from airflow_mlops.verdict import CheckResult, Verdict, combine
 
 if TYPE_CHECKING:
     from airflow_mlops.evidence import Evidence
     from airflow_mlops.governance.card_facts import CardFacts
+    from airflow_mlops.references import ModelRef
+    from airflow_mlops.verdict import CheckResult
 
 __all__ = ["ModelCardOperator"]
 
@@ -42,8 +41,8 @@ class ModelCardOperator(MLOpsOperator):
     the first try wrote.
 
     Returns ``verdict``, ``missing`` (the sections that lack something), ``card`` and ``dossier`` (each with ``uri``,
-    ``digest`` and ``size_bytes`` of ``markdown``/``json`` and ``html``), ``evidence_uri``, ``evidence_digest`` and
-    ``report_uri``.
+    ``digest`` and ``size_bytes`` of ``markdown`` or ``json``, and ``html``), ``card_uri`` (of the Markdown),
+    ``evidence_uri``, ``evidence_digest`` and ``report_uri``.
 
     :param model_name: name of the model; its record of decisions holds the evidence (templated)
     :param model: the model's reference (templated)
@@ -63,7 +62,7 @@ class ModelCardOperator(MLOpsOperator):
     template_fields: Sequence[str] = (
         *("model_name", "model", "version", "card", "evaluation", "validation", "image", "bills", "git_revision"),
     )
-    operator_extra_links = (ReportLink(),)
+    operator_extra_links = (ReportLink(), EvidenceLink(), ModelLink())
     ui_color = "#e8f5e9"
 
     def __init__(
@@ -99,6 +98,7 @@ class ModelCardOperator(MLOpsOperator):
         from airflow_mlops.governance.card import SECTIONS, card_checks, card_sections
         from airflow_mlops.governance.card_pages import render_html, render_markdown
         from airflow_mlops.governance.dossier import dossier, render_dossier
+        from airflow_mlops.verdict import Verdict
 
         unknown = [name for name in self.needs if name not in SECTIONS]
         if unknown:
@@ -138,7 +138,9 @@ class ModelCardOperator(MLOpsOperator):
     def _facts(self, context: Context, store: ArtifactStore, documents: Sequence[Evidence]) -> CardFacts:
         from airflow_mlops.governance.card_facts import CardFacts, read_text
         from airflow_mlops.governance.concerning import concerning
+        from airflow_mlops.operators.card_facts import bills_of, environment_of, measured_of, validations_of
         from airflow_mlops.operators.provenance import code_tags
+        from airflow_mlops.references import ModelRef
 
         model = decode(ModelRef, self.model, where="model")
         text = {} if self.card is None else load_document(self.card, field="card", folder=dag_folder(self))
@@ -173,6 +175,9 @@ class ModelCardOperator(MLOpsOperator):
         checks: Sequence[CheckResult],
         written: dict[str, Any],
     ) -> dict[str, Any]:
+        from airflow_mlops.operators.record import record
+        from airflow_mlops.verdict import Verdict, combine
+
         missing = [one.name.removeprefix("card.") for one in checks if one.verdict is not Verdict.PASS]
         uri, found = self._earlier(store, written) or record(
             context,
@@ -186,7 +191,8 @@ class ModelCardOperator(MLOpsOperator):
             notes={**written, "missing": missing, "version": facts.version},
         )
         verdict = combine(checks).value
-        return {"verdict": verdict, "missing": missing, **written, "evidence_uri": uri, "evidence_digest": found}
+        named = {"card_uri": written["card"]["markdown"]["uri"], "evidence_uri": uri, "evidence_digest": found}
+        return {"verdict": verdict, "missing": missing, **written, **named}
 
     def _earlier(self, store: ArtifactStore, written: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return URI and digest of the evidence of the same card, if it was recorded before."""

@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 __all__ = ["announce", "code_tags", "gate_evidence", "read_contents", "rejection_reason", "show_run"]
 
 
-def gate_evidence(store: ArtifactStore, gate: Mapping[str, Any] | None) -> Evidence | None:
-    """Read the evidence that a gate's result names, and check that it is the one.
+def gate_evidence(store: ArtifactStore, gate: Mapping[str, Any] | None, *, name: str = "gate") -> Evidence | None:
+    """Read the evidence that a gate's result names, or that of another decision, and check that it is the one.
 
+    :param name: the argument that holds the result, for messages
     :raises ContractError: if it names none, or another lies there
     """
     if not gate:
         return None
     uri, promised = gate.get("evidence_uri"), gate.get("evidence_digest")
     if not uri or not promised:
-        raise ContractError("gate: it names no evidence; hand over what ModelGateOperator returned")
-    evidence = decode(Evidence, store.read_json(str(uri)), where="gate evidence")
+        operator = "ModelGateOperator" if name == "gate" else "ApproveReleaseOperator"
+        raise ContractError(f"{name}: it names no evidence; hand over what {operator} returned")
+    evidence = decode(Evidence, store.read_json(str(uri)), where=f"{name} evidence")
     if digest(evidence) != promised:
-        raise ContractError(f"gate: the evidence at {uri} does not have the digest {promised}; it was changed")
+        raise ContractError(f"{name}: the evidence at {uri} does not have the digest {promised}; it was changed")
     return evidence
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Context
 
@@ -15,6 +15,10 @@ from airflow_mlops.links.mlflow import MLflowRunLink
 from airflow_mlops.links.pages import EvidenceLink, ModelLink
 from airflow_mlops.operators.base import MLOpsOperator
 from airflow_mlops.operators.outcome import airflow_errors
+
+if TYPE_CHECKING:
+    from airflow_mlops.governance.versions import ModelVersion
+    from airflow_mlops.verdict import CheckResult
 
 __all__ = ["PromoteModelOperator", "RollBackModelOperator"]
 
@@ -32,10 +36,12 @@ class PromoteModelOperator(MLOpsOperator):
         released meanwhile and the task fails. ``any`` does not ask (templated)
     :param rollout: what ``CanaryRolloutOperator`` returned; its outcome must be ``promoted``, and the record refers
         to its evidence (templated)
+    :param approval: what ``ApproveReleaseOperator`` returned; people must have approved this version, and the approval
+        must not be over; None asks for none (templated)
     :param mlflow_conn_id: connection of type ``mlflow``
     """
 
-    template_fields: Sequence[str] = ("model_name", "version", "expected_champion", "rollout")
+    template_fields: Sequence[str] = ("model_name", "version", "expected_champion", "rollout", "approval")
     operator_extra_links = (MLflowRunLink(), EvidenceLink(), ModelLink())
 
     def __init__(
@@ -45,6 +51,7 @@ class PromoteModelOperator(MLOpsOperator):
         version: str,
         expected_champion: str | None = "any",
         rollout: Mapping[str, Any] | None = None,
+        approval: Mapping[str, Any] | None = None,
         mlflow_conn_id: str = MLFLOW,
         **kwargs: Any,
     ) -> None:
@@ -53,6 +60,7 @@ class PromoteModelOperator(MLOpsOperator):
         self.version = version
         self.expected_champion = expected_champion
         self.rollout = rollout
+        self.approval = approval
         self.mlflow_conn_id = mlflow_conn_id
 
     @airflow_errors()
@@ -73,6 +81,7 @@ class PromoteModelOperator(MLOpsOperator):
         found = registry.version(self.model_name, str(self.version))
         show_run(context, hook, found)
         store.localize(found.model)
+        approved = self._approved(store, found)
         release = promote(registry, self.model_name, str(self.version), expected=self.expected_champion)
         if not release.version.tags.get(PROMOTION_EVIDENCE):
             _, evidence = record(
@@ -81,14 +90,30 @@ class PromoteModelOperator(MLOpsOperator):
                 decision="promotion",
                 subject=self.model_name,
                 verdict=Verdict.PASS,
-                checks=(files_check(found.model),),
-                references={"model": found.model, "rollout": self.rollout or {}},
+                checks=(files_check(found.model), *approved),
+                references={
+                    "model": found.model,
+                    "rollout": self.rollout or {},
+                    **({"approval": self.approval} if self.approval else {}),
+                },
                 notes={"version": found.version, "previous_champion": release.previous},
                 distributions=_CLIENTS,
             )
             registry.set_tags(self.model_name, found.version, {PROMOTION_EVIDENCE: evidence})
         self.log.info("Champion of %s: version %s after %s", self.model_name, found.version, release.previous)
         return dict(encode(registry.version(self.model_name, found.version)))
+
+    def _approved(self, store: ArtifactStore, version: ModelVersion) -> tuple[CheckResult, ...]:
+        from airflow_mlops.clock import SystemClock
+        from airflow_mlops.governance.approval import approval_check
+        from airflow_mlops.operators.provenance import gate_evidence
+
+        if self.approval is None:
+            return ()
+        evidence = gate_evidence(store, self.approval, name="approval")
+        if evidence is None:
+            raise ContractError("approval: it is empty; hand over what ApproveReleaseOperator returned")
+        return (approval_check(evidence, version.model.digest, version.version, now=SystemClock().now()),)
 
 
 class RollBackModelOperator(MLOpsOperator):
