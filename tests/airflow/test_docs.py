@@ -379,3 +379,14 @@ def test_tests_that_are_named_exist():
     for page in PAGES:
         for name in re.findall(r"`(test_\w+)", prose(page)):
             assert name in names or f"def {name}" in sources, f"{page.name}: {name}"
+
+
+def test_messages_of_the_table_of_faults_are_ours():
+    text = (ROOT / "docs" / "operations.md").read_text()
+    table = text[text.index("## Faults and what to do") : text.index("## Backup")]
+    source = "\n".join(path.read_text() for path in (ROOT / "airflow_mlops").rglob("*.py"))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    first_cells = "\n".join(re.findall(r"^\| (.+?) \| ", table, flags=re.MULTILINE))
+    parts = [part.strip(" :'()") for said in re.findall(r"`([^`]+)`", first_cells) for part in said.split("…")]
+    assert len(parts) > 20
+    assert [part for part in parts if len(part) > 8 and part not in source] == []
