@@ -390,3 +390,15 @@ def test_messages_of_the_table_of_faults_are_ours():
     parts = [part.strip(" :'()") for said in re.findall(r"`([^`]+)`", first_cells) for part in said.split("…")]
     assert len(parts) > 20
     assert [part for part in parts if len(part) > 8 and part not in source] == []
+
+
+def test_nothing_is_left_out():
+    import airflow_mlops.operators
+    import airflow_mlops.sensors
+
+    pages = {page: page.read_text() for page in PAGES}
+    guides = "\n".join(text for page, text in pages.items() if page.parent == ROOT / "docs")
+    classes = {*airflow_mlops.operators.__all__, *airflow_mlops.sensors.__all__}
+    assert {name for name in classes if name not in guides} == set()
+    table = re.findall(r"^\| `(\w+)` \|", pages[ROOT / "docs" / "installation.md"], flags=re.MULTILINE)
+    assert set(_PROJECT["optional-dependencies"]) <= set(table)
