@@ -37,6 +37,7 @@ def watched(context: Any, *, below: str = "") -> tuple[Any, list[str]]:
 
     :param below: only what comes from an address with this in it, and is not of the pages around ours
     """
+    context.set_default_timeout(60_000)  # machines of tests are busy
     page, complaints = context.new_page(), []
 
     def complain(address: str, words: str) -> None:
