@@ -19,6 +19,7 @@ from flights.shared import (
 )
 
 from airflow_mlops.operators import (
+    ModelCardOperator,
     ModelGateOperator,
     RegisterModelOperator,
     SnapshotDatasetOperator,
@@ -60,7 +61,8 @@ def ct_flights() -> None:
     Takes the flights of the newest month and up to two before it, **validates** every month with Great Expectations,
     **trains** in the model environment, **evaluates** candidate and champion on the month after, which neither has
     seen, and lets the **gate** decide with intervals. What passes is registered as `challenger`; that starts
-    `cd_flights`. The setting `[mlops] backend` says where to train and evaluate: here, in Docker or on Kubernetes.
+    `cd_flights`. Its **card** tells what is known of it, and what nobody has said. The setting `[mlops] backend` says
+    where to train and evaluate: here, in Docker or on Kubernetes.
 
     Start it by hand with `month`, or let `monitor_flights` ask for it.
     """
@@ -122,7 +124,7 @@ def ct_flights() -> None:
         policy=str(HERE / "gate.yaml"),
         retries=0,
     )
-    RegisterModelOperator(
+    registered = RegisterModelOperator(
         task_id="register",
         model_name=MODEL_NAME,
         model=trained.output["model"],
@@ -131,6 +133,14 @@ def ct_flights() -> None:
         gate=judged.output,
         datasets={"train": data["training"], "holdout": data["holdout"]},
         outlets=[CANDIDATE],
+    )
+    ModelCardOperator(
+        task_id="card",
+        model_name=MODEL_NAME,
+        model=registered.output["model"],
+        version=registered.output["version"],
+        card=str(HERE / "card.yaml"),
+        validation=validated.output,
     )
 
 

@@ -133,6 +133,12 @@ def _diagnostics(document: Any) -> None:
     decode(Diagnostics, document)
 
 
+def _card(document: Any) -> None:
+    from airflow_mlops.governance.card_facts import read_text
+
+    read_text(document)
+
+
 def _chart(document: Any) -> None:
     import jsonschema
 
@@ -196,6 +202,7 @@ _READERS: Mapping[str, tuple[Callable[[Any], None], ...]] = {
         _monitoring,
         _loading,
         _diagnostics,
+        _card,
         _chart,
         _inference_service,
         _argo_strategy,

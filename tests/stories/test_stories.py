@@ -184,5 +184,5 @@ def test_the_monitor_asks_for_one_retraining_when_the_world_changed(
 def test_what_a_commit_runs_passes(home: LocalHome, pipelines: Callable[..., Any]) -> None:
     run = pipelines("ci_flights")
     assert run.state == "success", run.states
-    assert run.xcom("check_dags") == {"cd_flights": 7, "ci_flights": 12, "ct_flights": 9, "monitor_flights": 3}
+    assert run.xcom("check_dags") == {"cd_flights": 7, "ci_flights": 12, "ct_flights": 10, "monitor_flights": 3}
     assert run.states["build_image"] == "skipped", "nobody asked for images"
