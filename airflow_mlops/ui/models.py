@@ -45,7 +45,7 @@ def models_page(request: Request, may_read: May, page: Annotated[int, Query(ge=1
     if page > 1 and not shown:
         raise HTTPException(404, f"There are only {len(names)} models.")
     here = address(known.root, "models")
-    found = [_overview(reader, name, may_read, known.now, at_least=_DEEP // 4) for name in shown]
+    found = [_overview(reader, reader.chain(name), may_read, known.now, at_least=100, more=50) for name in shown]
     known = replace(
         known,
         total=len(names),
@@ -66,7 +66,7 @@ def model_page(
     reader = evidence_reader()
     chain = _chain(reader, name, may_read)
     known = page_of(request, "models", name, query=urlencode({"before": before}) if before else "")
-    glance, looked = _overview(reader, name, may_read, known.now, at_least=_DEEP, more=_MORE)
+    glance, looked = _overview(reader, chain, may_read, known.now, at_least=_DEEP, more=_MORE)
     found = reader.page(chain, before, _DOCUMENTS)
     here = address(known.root, "models", name)
     readable, known = _withhold(found, may_read, known)
@@ -106,10 +106,11 @@ def _visible(reader: EvidenceReader, may_read: MayRead) -> tuple[list[str], int,
     """Return the models of which something may be shown, how many others there are, and how many cannot be read."""
     names, hidden, broken = [], 0, 0
     for subject in reader.subjects():
-        found = reader.newest_of_each_kind(subject, at_least=1)
+        chain = reader.chain(subject)
+        found = reader.newest_of_each_kind(chain, at_least=1)
         if not _is_model(found):
-            found = reader.newest_of_each_kind(subject, at_least=_SHALLOW)
-        if _is_model(found) and _may_see(reader, subject, found, may_read):
+            found = reader.newest_of_each_kind(chain, at_least=_SHALLOW)
+        if _is_model(found) and _may_see(reader, chain, found, may_read):
             names.append(subject)
         elif _is_model(found):
             hidden += 1
@@ -123,32 +124,32 @@ def _is_model(found: Extract) -> bool:
     return any(document.evidence.decision not in _DATA for document in found.documents)
 
 
-def _may_see(reader: EvidenceReader, name: str, found: Extract, may_read: MayRead) -> bool:
+def _may_see(reader: EvidenceReader, chain: Chain, found: Extract, may_read: MayRead) -> bool:
     """Whether one of the decisions at hand may be shown, or else one of those on the first page."""
 
     def any_of(documents: Sequence[Document]) -> bool:
         return any(may_read(document.evidence.origin.dag_id) for document in documents)
 
-    return any_of(found.documents) or any_of(reader.page(reader.chain(name), None, _DOCUMENTS).documents)
+    return any_of(found.documents) or any_of(reader.page(chain, None, _DOCUMENTS).documents)
 
 
 def _chain(reader: EvidenceReader, name: str, may_read: MayRead) -> Chain:
     """Return a model's chain; one of which nothing may be read looks the same as one that does not exist."""
     chain = reader.chain(name)
-    found = reader.newest_of_each_kind(name, at_least=_SHALLOW)
+    found = reader.newest_of_each_kind(chain, at_least=_SHALLOW)
     if chain.total and not found.documents:
         raise HTTPException(409, "; ".join(problem.message for problem in found.problems[:3]))
-    if chain.total and _may_see(reader, name, found, may_read):
+    if chain.total and _may_see(reader, chain, found, may_read):
         return chain
     raise HTTPException(404, f"There is no model {name!r}, or none of its decisions is of a DAG that you may read.")
 
 
 def _overview(
-    reader: EvidenceReader, name: str, may_read: MayRead, now: float, *, at_least: int, more: int = 0
+    reader: EvidenceReader, chain: Chain, may_read: MayRead, now: float, *, at_least: int, more: int = 0
 ) -> tuple[ModelOverview, Extract]:
-    found = reader.newest_of_each_kind(name, at_least=at_least, more=more)
+    found = reader.newest_of_each_kind(chain, at_least=at_least, more=more)
     known = overview(
-        name,
+        chain.subject,
         found.documents,
         now=now,
         decisions=found.total,
@@ -193,10 +194,10 @@ def _validations(
     wanted = {reference.digest for reference in release.datasets}
     found: list[TimelineEntry] = []
     for subject in reader.subjects() if wanted else ():
-        newest = reader.newest_of_each_kind(subject, at_least=1).documents
+        chain = reader.chain(subject)
+        newest = reader.newest_of_each_kind(chain, at_least=1).documents
         if not newest or newest[-1].evidence.decision != "validation":
             continue
-        chain = reader.chain(subject)
         last = reader.position(chain, release.began_at)
         near = reader.extract(chain, range(last - _VALIDATIONS, last)).documents
         entries = timeline([one for one in near if may_read(one.evidence.origin.dag_id)], report_address=_reports(page))

@@ -63,17 +63,14 @@ class Chain:
     """The names of a subject's documents.
 
     :param names: number to file name
+    :param total: number of the newest document, 0 if there is none
     :param problems: numbers that are missing or stand twice
     """
 
     subject: str
     names: dict[int, str]
+    total: int
     problems: tuple[Problem, ...] = ()
-
-    @property
-    def total(self) -> int:
-        """Number of the newest document, 0 if there is none."""
-        return max(self.names, default=0)
 
 
 @dataclass
@@ -122,13 +119,13 @@ class EvidenceReader:
             if number in found:
                 problems.append(Problem(number, name, f"number {number} of the chain stands twice"))
             found.setdefault(number, name)
-        missing = [number for number in range(1, max(found, default=0)) if number not in found]
-        problems += [Problem(number, "", f"number {number} of the chain is missing") for number in missing[:20]]
         newest = max(found, default=0)
+        missing = [number for number in range(1, newest) if number not in found]
+        problems += [Problem(number, "", f"number {number} of the chain is missing") for number in missing[:20]]
         if head is not None and head.count > newest:
             words = f"{head.count} documents were written, and the newest here is number {newest}"
             problems.append(Problem(head.count, "", words))
-        return Chain(subject=subject, names=found, problems=tuple(problems))
+        return Chain(subject=subject, names=found, total=newest, problems=tuple(problems))
 
     def extract(self, chain: Chain, numbers: Iterable[int]) -> Extract:
         """Read some documents of a chain, and verify each against its name and the one before it.
@@ -162,7 +159,7 @@ class EvidenceReader:
         last = chain.total if before is None else min(before - 1, chain.total)
         return self.extract(chain, range(max(1, last - size + 1), last + 1))
 
-    def newest_of_each_kind(self, subject: str, *, at_least: int, more: int = 0) -> Extract:
+    def newest_of_each_kind(self, chain: Chain, *, at_least: int, more: int = 0) -> Extract:
         """Read back from the newest document until an overview is complete.
 
         What was read stays known, so that every call goes on from where the last one ended.
@@ -170,7 +167,6 @@ class EvidenceReader:
         :param at_least: how many documents are looked at, unless the overview is complete before
         :param more: how many further ones a call may read
         """
-        chain = self.chain(subject)
         with self._lock:
             walk = self._walk(chain, at_least)
             budget = max(more, at_least - (walk.newest - walk.oldest + 1))
