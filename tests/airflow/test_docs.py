@@ -6,6 +6,7 @@ here covers fails its test.
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import shlex
@@ -44,7 +45,7 @@ def _id(block: Block) -> str:
 
 
 def test_every_block_says_what_it_is():
-    known = {"python", "yaml", "json", *_SHELL, "text"}
+    known = {"python", "yaml", "json", "ini", *_SHELL, "text"}
     unknown = {str(block): block.language for block in blocks() if not block.language.startswith("{")}
     # The README's picture and the list of commands in CONTRIBUTING are for people.
     allowed = {name for name in unknown if name.startswith(("README.md", "CONTRIBUTING.md")) and not unknown[name]}
@@ -226,6 +227,18 @@ def test_document(block: Block):
     document = yaml.safe_load(block.text) if block.language == "yaml" else json.loads(block.text)
     refusals = [_refusal(read, document) for read in _READERS[block.language]]
     assert None in refusals, "\n".join(map(str, refusals))
+
+
+@pytest.mark.parametrize("block", blocks("ini"), ids=_id)
+def test_configuration(block: Block):
+    from airflow.configuration import conf
+
+    known = conf.configuration_description
+    given = configparser.ConfigParser(interpolation=None)
+    given.read_string(block.text)
+    assert given.sections()
+    for section in given.sections():
+        assert {name for name in given[section] if name not in known[section]["options"]} == set()
 
 
 # ---- commands
