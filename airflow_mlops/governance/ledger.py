@@ -187,7 +187,7 @@ def _check_links(chain: Position, book: Notebook) -> None:
             continue
         for link in links:
             # A document that was changed is a finding of its own; its name still says what was there.
-            if link.digest is None or (link.previous and any(one.was(link.previous) for one in before)):
+            if not link.is_whole or (link.previous and any(one.was(link.previous) for one in before)):
                 continue
             if number == 1 and link.previous is None:
                 continue
