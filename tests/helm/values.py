@@ -47,4 +47,5 @@ def everything() -> dict[str, Any]:
             "server": {"from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]},
         },
         "monitoring": {"enabled": True, "requireApi": False, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Models"}},
     }

@@ -33,12 +33,12 @@ __all__ = [
     "run_facets_of",
 ]
 
-_SCHEMAS = "https://raw.githubusercontent.com/airflow-mlops/airflow-mlops/v{version}/airflow_mlops/schemas/{name}.json"
+_SCHEMAS = "https://raw.githubusercontent.com/airflow-mlops/airflow-mlops/v{version}/airflow_mlops/schemas/openlineage/"
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 def _schema(name: str) -> str:
-    return _SCHEMAS.format(version=__version__, name=name)
+    return f"{_SCHEMAS.format(version=__version__)}{name}.json"
 
 
 @attr.define
@@ -53,7 +53,7 @@ class MlopsModelDatasetFacet(DatasetFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return _schema("openlineage-model-1")
+        return _schema("model-1")
 
 
 @attr.define
@@ -65,7 +65,7 @@ class MlopsImageDatasetFacet(DatasetFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return _schema("openlineage-image-1")
+        return _schema("image-1")
 
 
 @attr.define
@@ -76,7 +76,7 @@ class MlopsDecisionRunFacet(RunFacet):
 
     @staticmethod
     def _get_schema() -> str:
-        return _schema("openlineage-decision-1")
+        return _schema("decision-1")
 
 
 def inputs_of(flow: Dataflow, profile: DatasetProfile | None = None) -> list[InputDataset]:
