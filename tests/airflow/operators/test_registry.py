@@ -272,6 +272,67 @@ def test_a_promotion_that_must_not_be_says_why(store, registry, name, model, art
     assert registry.by_alias(name, "champion") is None
 
 
+def test_a_promotion_can_need_peoples_approval(store, registry, name, model):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from airflow_mlops.governance.approval import Author, Question, ReleaseAnswer, Standing, conclusion, notes, step
+
+    def approval(approved: bool = True, digest: str = model.digest, **changes) -> dict:
+        asked = {
+            "model_name": name,
+            "model_digest": digest,
+            "version": "1",
+            "evidence_digest": DATASET["digest"],
+            "author": Author(names=("ada",), source="argument"),
+            "quorum": 1,
+            "asked_at": 1.0,
+            "expires_at": 1e11,
+        }
+        question = Question(**{**asked, **changes})
+        answer = ReleaseAnswer(
+            approved=approved, by_id="grace", by_name="Grace", at=1.5, evidence=question.evidence_digest
+        )
+        standing = step(Standing(question=question), answer, newest=question.evidence_digest)
+        check = conclusion(standing, Verdict.PASS)
+        evidence = Evidence(
+            decision="approval",
+            subject=name,
+            verdict=check.verdict,
+            checks=(check,),
+            origin=Origin(dag_id="d", run_id="r", task_id="approve", try_number=1),
+            decided_at=2.0,
+            references={"candidate": {"digest": question.model_digest}},
+            notes=notes(standing, answer),
+        )
+        uri, found = store.write_evidence(evidence)
+        return {"evidence_uri": uri, "evidence_digest": found}
+
+    _register(name, model).execute(_context())
+
+    def promote(given: dict) -> dict:
+        made = PromoteModelOperator(task_id="promote", model_name=name, version="1", approval=given)
+        return made.execute(_context())
+
+    for given, message in (
+        ({}, "approval: it is empty"),
+        ({"verdict": "pass"}, "hand over what ApproveReleaseOperator returned"),
+        (approval(approved=False), "the release was not approved: rejected by Grace"),
+        (approval(version="2"), "about version 2, but version 1 is released"),
+        (approval(digest=DATASET["digest"]), "approval: it is about the model"),
+        (approval(expires_at=2.0), "its time is over"),
+        (_gate(store, name, model), "not that of ApproveReleaseOperator"),
+    ):
+        with pytest.raises(AirflowFailException, match=message):
+            promote(given)
+    assert registry.by_alias(name, "champion") is None
+    given = approval()
+    promote(given)
+    assert registry.by_alias(name, "champion").version == "1"
+    promotion = store.read_evidence(name)[-1]
+    assert promotion.references["approval"] == given
+    assert promotion.checks[-1].reason == "approved by Grace (id grace), 1 of 1"
+
+
 def test_a_roll_back_takes_its_reason_from_the_runs_own_decision(store, registry, name, model):
     _register(name, model).execute(_context())
     check = CheckResult(name="errors", verdict=Verdict.FAIL, reason="12 of 100 answers were errors")
