@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +12,7 @@ __all__ = ["FILTERS", "age", "clock", "part", "plain", "sign", "when"]
 
 _SIGNS = {"pass": "✓", "warn": "!", "fail": "✕", "inconclusive": "?", "error": "⚠"}
 _UNITS = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
+_WHOLE = 1000.0  # from here on decimals are noise
 _LONG_DIGEST = 19  # "sha256:" and twelve letters
 
 
@@ -54,9 +56,9 @@ def plain(found: Any) -> str:
     """Return a number as a person writes it: separators in counts, four digits of what was measured."""
     if found is None:
         return "-"
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         return str(found)
-    return f"{found:,}" if isinstance(found, int) else f"{found:.4g}"
+    return f"{found:,.0f}" if float(found).is_integer() or abs(found) >= _WHOLE else f"{found:.4g}"
 
 
 def part(found: Any) -> str:
