@@ -31,8 +31,8 @@ def read(store: ArtifactStore, subject: str) -> tuple[Evidence, ...]:
     documents: list[Evidence] = []
     previous: str | None = None
     for position, name in enumerate(names(store, subject), start=1):
-        where = store.uri("evidence", subject, name)
         if int(name[:6]) != position:
+            where = store.uri("evidence", subject, name)
             raise ContractError(f"{where}: number {position} of the chain is missing or stands twice")
         found = stored_document(store, subject, name)
         if found.evidence.previous != previous:
