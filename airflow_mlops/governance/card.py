@@ -118,7 +118,7 @@ def training_data(documents: Sequence[Evidence]) -> tuple[list[tuple[str, Mappin
         named = list(_datasets(document))
         found.update({str(one["digest"]): (role, one) for role, one in named if str(one["digest"]) not in found})
         sources += [digest(document)] if named else []
-    return list(found.values()), sources
+    return sorted(found.values(), key=lambda one: not one[0].startswith("train")), sources
 
 
 def _datasets(document: Evidence) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -166,10 +166,13 @@ def _data(facts: CardFacts) -> Section:
         rows.append((role, *known, Code(str(one["digest"]))))
     head = ("role", "partition", "rows", "format", "validation", "digest")
     blocks = [Block(head=head, rows=tuple(rows))] if rows else []
-    schemas = {tuple(one["columns"].items()): _called(role, one) for role, one in found if one.get("columns")}
-    for columns, name in schemas.items():
+    schemas: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for role, one in found:
+        if one.get("columns"):
+            schemas.setdefault(tuple(one["columns"].items()), []).append(_called(role, one))
+    for columns, names in schemas.items():
         pairs = tuple((Code(column), Code(kind)) for column, kind in columns)
-        blocks.append(Block(text=f"Columns of {name}:", head=("column", "type"), rows=pairs))
+        blocks.append(Block(text=f"Columns of {', '.join(names)}:", head=("column", "type"), rows=pairs))
     if not found:
         missing.append("no decision names the data that the model was made of")
     elif not any(role.startswith("train") for role, _ in found):
@@ -274,7 +277,8 @@ def _approvers(document: Evidence) -> list[tuple[str, str, str]]:
 
 
 def _environment(facts: CardFacts) -> Section:
-    needs, said = facts.environment, []
+    needs = facts.environment
+    said: list[tuple[str, str]] = []
     lacks = {
         "python": ("the version of Python", needs.python),
         "image": ("the image in which it was trained", needs.image_digest),
