@@ -25,7 +25,7 @@ _CHECKS: tuple[tuple[str, str, str, float], ...] = (
     ("gateway", "gateways", "gateway:gateways", 20),
     ("metrics", "counters", "gateway:metrics", 20),
     ("cluster", "rights", "cluster:rights", 60),
-    ("airflow", "components", "airflow:components", 50),
+    ("airflow", "components", "airflow:components", 30),
     ("airflow", "plugin", "airflow:plugin", 20),
     ("airflow", "pages", "airflow:pages", 10),
     ("watchdog", "watchdog", "watchdog:watchdog", 20),

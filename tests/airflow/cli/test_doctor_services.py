@@ -220,6 +220,24 @@ def test_without_an_api_server_airflow_is_asked_about_the_triggerer(
     assert levels(airflow.pages(Site())) == {"pages": "note"}
 
 
+def test_a_triggerer_that_beats_is_enough(airflow_db: None, free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.jobs.job import Job, JobState
+    from airflow.sdk import timezone
+    from airflow.settings import Session
+
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", f"http://127.0.0.1:{free_port}")
+    session = Session()
+    job = Job(job_type="TriggererJob", state=JobState.RUNNING, latest_heartbeat=timezone.utcnow())
+    session.add(job)
+    session.commit()
+    try:
+        found = {one.check: one for one in airflow.components(Site())}
+    finally:
+        session.delete(job)
+        session.commit()
+    assert (found["triggerer"].level, found["triggerer"].message) == ("ok", "Found one alive job.")
+
+
 def test_the_plugin_is_loaded() -> None:
     assert levels(airflow.plugin(Site())) == {"plugin": "ok"}
 

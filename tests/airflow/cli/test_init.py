@@ -77,6 +77,7 @@ def test_its_image_is_made_like_the_trainers(tmp_path: Path) -> None:
     assert pins == (ROOT / "docker" / "trainer" / "requirements.txt").read_text()
 
 
+@pytest.mark.timeout(300)
 def test_it_runs_to_a_registered_candidate(
     run_dag: Callable[..., Any],
     artifact_root: Path,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
+import contextlib
+import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,8 +13,6 @@ from airflow_mlops.cli.doctor.site import Site
 __all__ = ["components", "pages", "plugin"]
 
 _PATIENCE_SECONDS = 5.0
-_COMMAND_SECONDS = 40.0
-_RAISED = re.compile(r"(\w+\.)*\w*(Error|Exception): ")
 _NEEDED_FOR = {
     "scheduler": "no task starts",
     "triggerer": "sensors, rollouts and deferred trainings stand still",
@@ -63,24 +60,23 @@ def _url() -> str:
 
 
 def _triggerer() -> Finding:
-    """Ask the metadata database, through Airflow's command, whether a triggerer beats."""
+    """Ask the metadata database, through Airflow's own command, whether a triggerer beats."""
+    from airflow.cli.cli_parser import get_parser
+    from sqlalchemy.exc import SQLAlchemyError
+
     words = ("jobs", "check", "--job-type", "TriggererJob", "--allow-multiple", "--limit", "100")
-    done = subprocess.run(  # noqa: S603 - Airflow of this interpreter
-        (sys.executable, "-m", "airflow", *words),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_COMMAND_SECONDS,
-    )
-    said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    last = (said[-1] if said else f"status {done.returncode}").rstrip(".")
-    if done.returncode == 0:
-        return ok("triggerer", last)
-    raised = [line for line in said if _RAISED.match(line)]
-    if raised:
+    asked, said = get_parser().parse_args(words), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            asked.func(asked)
+    except SystemExit as end:
+        why = str(end.code).rstrip(".")
+        return failed("triggerer", f"{why}: {_NEEDED_FOR['triggerer']}", "start `airflow triggerer`")
+    except SQLAlchemyError as error:
+        why = str(error).splitlines()[0]
         remedy = "look at [database] sql_alchemy_conn, and run `airflow db migrate`"
-        return failed("metadatabase", f"Airflow cannot ask it: {raised[-1]}", remedy)
-    return failed("triggerer", f"{last}: {_NEEDED_FOR['triggerer']}", "start `airflow triggerer`")
+        return failed("metadatabase", f"Airflow cannot ask it: {type(error).__name__}: {why}", remedy)
+    return ok("triggerer", said.getvalue().strip())
 
 
 def plugin(site: Site) -> Iterator[Finding]:
