@@ -1,6 +1,6 @@
 """Takes the pictures in ``docs/images``: tells the first story and looks at its pages in Airflow, light and dark.
 
-Needs Debian's ``chromium`` and playwright: ``python -m demo.screenshots --home build/screenshots``.
+Needs Debian's ``chromium`` and playwright: ``python -m demo.screenshots --home build/pictures``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COLOURS = 128
 def main() -> int:
     """Take all pictures, or only those of a story that was told before."""
     parser = argparse.ArgumentParser(prog="demo.screenshots", description=__doc__)
-    parser.add_argument("--home", type=Path, default=CHECKOUT / "build" / "screenshots", help="folder of the stack")
+    parser.add_argument("--home", type=Path, default=CHECKOUT / "build" / "pictures", help="folder of the stack")
     parser.add_argument("--port-base", type=int, help="first of a block of 100 ports")
     parser.add_argument("--into", type=Path, default=CHECKOUT / "docs" / "images", help="folder of the pictures")
     parser.add_argument("--told", action="store_true", help="the story was told; leave out the live page")
