@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_mlops.exceptions import ContractError, SpecificationError
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["LivePage", "live_parts", "publish_live", "read_live"]
 
 _LOG = logging.getLogger(__name__)
-#: A local file costs microseconds; a request to an object store costs money and a thread's time.
+#: Between two decisions a page is written this often. A file costs as much of the triggerer's processor as the rest of
+#: a look, which a thousand rollouts feel; a request to an object store costs money and a thread's time.
+_LOCAL_SECONDS = 5.0
 _REMOTE_SECONDS = 15.0
 
 
@@ -32,14 +34,14 @@ class LivePage:
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
         self._store: ArtifactStore | None = None
-        self._file: Path | None = None
+        self._file = ""
         self._sequence = -1
         self._decisions = -1
-        self._written_at = 0.0
+        self._written_at: float | None = None
         self._complained = False
 
     def publish(self, state: RolloutState) -> None:
-        """Write, if something has changed; to an object store only every few seconds between two decisions."""
+        """Write, if something has changed; between two decisions only every few seconds."""
         try:
             if state.sequence == self._sequence and len(state.history) == self._decisions:
                 return
@@ -54,7 +56,8 @@ class LivePage:
 
         if self._store is None:
             self._open()
-        due = self._file is not None or time.monotonic() - self._written_at >= _REMOTE_SECONDS
+        every = _LOCAL_SECONDS if self._file else _REMOTE_SECONDS
+        due = self._written_at is None or time.monotonic() - self._written_at >= every
         if not due and len(state.history) == self._decisions:
             return
         self._write(live_rollout(state, now=time.time()))
@@ -65,7 +68,8 @@ class LivePage:
         from airflow_mlops.hooks.artifacts import ArtifactStore, local_path
 
         self._store = ArtifactStore.from_config()
-        self._file = local_path(self._store.uri(*self._parts()))
+        path = local_path(self._store.uri(*self._parts()))
+        self._file = "" if path is None else str(path)
 
     def _parts(self) -> tuple[str, ...]:
         task = self._task
@@ -73,23 +77,31 @@ class LivePage:
 
     def _write(self, live: LiveRollout) -> None:
         import json
-        import os
 
         from airflow_mlops.codec import encode
 
         content = json.dumps(encode(live), ensure_ascii=False, allow_nan=False).encode()
-        if self._file is None:
+        if not self._file:
             if self._store is not None:
                 self._store.write_bytes(content, *self._parts())
             return
         # One task writes this file, from one process at a time; if two do, each replaces it whole.
-        beside = self._file.with_name(f".{self._file.name}.{os.getpid()}")
+        beside = f"{self._file}.{os.getpid()}"
         try:
-            beside.write_bytes(content)
+            _write(beside, content)
         except FileNotFoundError:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-        beside.replace(self._file)
+            os.makedirs(os.path.dirname(beside), exist_ok=True)  # noqa: PTH103, PTH120
+            _write(beside, content)
+        os.replace(beside, self._file)  # noqa: PTH105
+
+
+def _write(path: str, content: bytes) -> None:
+    # A triggerer does this for a thousand rollouts at every look: without pathlib it takes a third of the time.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(file, content)
+    finally:
+        os.close(file)
 
 
 def publish_live(who: Origin, state: RolloutState) -> None:
