@@ -10,8 +10,8 @@ DOMAINS := validation training evaluation rollout monitoring governance
 UP_OPTIONS := $(if $(PORT_BASE),--port-base $(PORT_BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bad-data demo-bad-model demo-bad-canary demo-drift demo-kills demo-down test test-bare test-system \
-	docs lint format bench build build-images clean
+.PHONY: help setup demo demo-bad-data demo-bad-model demo-bad-canary demo-drift demo-kills demo-down \
+	screenshots test test-bare test-system docs lint format bench build build-images clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -50,6 +50,9 @@ demo-kills: setup ## Every part of the stack is killed in the middle of a releas
 
 demo-down: setup ## Stop everything that the demonstrations started
 	@$(BIN)/python -m demo down --home $(HOME_DIR)
+
+screenshots: setup ## The pictures in docs/images, from a running Airflow; needs chromium, takes five minutes
+	@$(BIN)/python -m demo.screenshots --home $(BUILD)/pictures $(UP_OPTIONS)
 
 test: setup test-bare ## All tests that need no container engine
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs
