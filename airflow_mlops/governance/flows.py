@@ -47,7 +47,7 @@ FLOWS: Mapping[str, Flow] = {
     "EvaluateOnKubernetesOperator": _EVALUATION,
     "ExplainModelOperator": _EVALUATION,
     "ExportToOnnxOperator": Flow(fields={"model": "model", "dataset": "data"}, made={"model": "model"}),
-    "ModelCardOperator": Flow(made={"card_uri": "document", "report_uri": "document"}),
+    "ModelCardOperator": Flow(made={"card": "file", "dossier": "file", "report_uri": "document"}),
     "ModelGateOperator": Flow(
         fields={
             "evaluation.candidate": "model",
