@@ -155,7 +155,7 @@ _DOCTOR = (
     _arg("--conn-id", action="append", default=[], metavar="ID", help="Test this connection too; also several times"),
     _arg("--namespace", metavar="NAME", help="Ask for the rights of trainings in this namespace of a cluster too"),
     _arg("--home", metavar="DIR", help="Examine the embedded stack in this folder, in its own environment"),
-    _arg("--timeout", type=float, metavar="SECONDS", help="How long one check may take at most (default: its own)"),
+    _arg("--timeout", type=float, metavar="SECONDS", help="How long one check may take (default: its own time)"),
     _arg("--quiet", action="store_true", help="Leave out what is fine"),
     _arg("--json", action="store_true", help="Print JSON instead of a table"),
 )

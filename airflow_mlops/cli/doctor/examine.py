@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -31,22 +32,13 @@ class Check:
     timeout_seconds: float = 15.0
 
 
-def examine(
-    checks: Sequence[Check],
-    site: Site,
-    *,
-    timeout_seconds: float | None = None,
-    say: Callable[[Check], None] | None = None,
-) -> Iterator[Finding]:
+def examine(checks: Sequence[Check], site: Site, *, timeout_seconds: float | None = None) -> Iterator[Finding]:
     """Run checks one after another and yield what they find, without secrets.
 
-    :param timeout_seconds: how long each may take at most; None for what each says itself
-    :param say: called before each check
+    :param timeout_seconds: how long each may take; None for what each says itself
     """
     for check in checks:
-        if say is not None:
-            say(check)
-        limit = check.timeout_seconds if timeout_seconds is None else min(check.timeout_seconds, timeout_seconds)
+        limit = check.timeout_seconds if timeout_seconds is None else timeout_seconds
         for one in _run(check, site, limit):
             yield replace(
                 one, area=check.area, message=site.hide(one.message)[:_LONGEST], remedy=site.hide(one.remedy)[:_LONGEST]
@@ -69,20 +61,21 @@ def _run(check: Check, site: Site, limit: float) -> list[Finding]:
     thread.start()
     thread.join(limit)
     if thread.is_alive():
-        hung = Finding(
-            check=check.name,
-            level="fail",
-            message=f"no answer within {limit:g} s",
-            remedy="find out what it waits for (network, file system, database); --timeout gives it longer or shorter",
-        )
-        return [*found, hung]
+        return [*found, _silent(check, f"no answer within {limit:g} s")]
     return [*found, *(_told(check, error) for error in broke)]
+
+
+def _silent(check: Check, message: str) -> Finding:
+    remedy = "find out what it waits for (network, file system, database), or give it longer by --timeout"
+    return Finding(check=check.name, level="fail", message=message, remedy=remedy)
 
 
 def _told(check: Check, error: BaseException) -> Finding:
     """Return what an error says: one that is raised on purpose is what was found, any other breaks the check."""
     from airflow.sdk.exceptions import AirflowException
 
+    if isinstance(error, subprocess.TimeoutExpired):
+        return _silent(check, f"a process that it started gave no answer within {error.timeout:g} s")
     if isinstance(error, (MLOpsError, AirflowException)):
         return Finding(check=check.name, level="fail", message=str(error), remedy="do what the message says")
     return Finding(

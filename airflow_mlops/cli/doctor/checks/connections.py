@@ -11,7 +11,7 @@ from airflow_mlops.cli.doctor.finding import Finding, failed, note, ok
 from airflow_mlops.cli.doctor.site import DEFAULT_CONNECTIONS, Site
 from airflow_mlops.exceptions import MLOpsError
 
-__all__ = ["connection_check", "prometheus_connections"]
+__all__ = ["connection_check"]
 
 _USED_BY = {
     "mlflow": "registration, promotion and tracking",
@@ -21,6 +21,7 @@ _USED_BY = {
     "prometheus": "measurements of rollouts",
 }
 _DOCKER_SECONDS = 5
+_WEB = ("http", "https", "generic", "prometheus")
 
 
 def connection_check(conn_id: str) -> Callable[[Site], Iterator[Finding]]:
@@ -39,19 +40,21 @@ def connection_check(conn_id: str) -> Callable[[Site], Iterator[Finding]]:
     return look
 
 
-def prometheus_connections(site: Site) -> list[str]:
-    """Return the connections that are asked as Prometheus: the default one, and those that gateways' metrics name."""
+def _is_prometheus(site: Site, conn_id: str, conn_type: str) -> bool:
+    """Whether a connection is asked as Prometheus: the default one, and those that gateways' metrics name as such."""
     from airflow_mlops.hooks.metric_sources import connections_of
 
-    named = {DEFAULT_CONNECTIONS["prometheus"]}
-    for gateway in site.connections("model_gateway"):
-        named |= set(connections_of(site.connection(gateway).extra_dejson.get("metrics")))
-    return sorted(named)
+    if conn_id == DEFAULT_CONNECTIONS["prometheus"]:
+        return True
+    gateways = (site.connection(gateway) for gateway in site.connections("model_gateway"))
+    named = {name for one in gateways for name in connections_of(one.extra_dejson.get("metrics"))}
+    # Databases of labels are named there, too.
+    return conn_id in named and conn_type in _WEB
 
 
 def _tested(site: Site, conn_id: str, connection: Any) -> Finding:
     test = _TESTS.get(connection.conn_type)
-    if test is None and conn_id in prometheus_connections(site) and connection.conn_type not in ("postgres", "sqlite"):
+    if test is None and _is_prometheus(site, conn_id, connection.conn_type):
         test = _prometheus
     remedy = f"correct the connection {conn_id}, or start what it leads to"
     try:

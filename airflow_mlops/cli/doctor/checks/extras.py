@@ -15,7 +15,7 @@ __all__ = ["NEEDED_FOR", "extras"]
 NEEDED_FOR: Mapping[str, str] = {
     "validation": "SnapshotDatasetOperator, ProfileDataOperator, ValidateDataOperator",
     "mlflow": "RegisterModelOperator, PromoteModelOperator, RollBackModelOperator, runs of trainings in MLflow",
-    "evaluation": "DetectDriftOperator, airflow mlops rollout simulate",
+    "evaluation": "airflow mlops rollout simulate, evaluation inside Airflow's own environment",
     "docker": "TrainInDockerOperator, EvaluateInDockerOperator, BuildImageOperator, CheckImageOperator, "
     "WriteImageBillOperator",
     "kubernetes": "TrainOnKubernetesOperator, EvaluateOnKubernetesOperator, TrainWithKubeflowOperator, "
