@@ -205,6 +205,20 @@ def test_nothing_is_appended_while_documents_are_missing(kind, lost, tmp_path):
             store.read_evidence("flights")
 
 
+def test_documents_lost_for_good_are_given_up_by_hand(tmp_path):
+    store = _store("local", tmp_path)
+    written = [store.write_evidence(decision(number)) for number in range(1, 4)]
+    folder = tmp_path / "root" / "evidence" / "flights"
+    (folder / written[2][0].rsplit("/", 1)[1]).unlink()
+    head = json.loads((folder / HEAD).read_text()) | {"count": 2, "digest": written[1][1]}
+    (folder / HEAD).write_text(json.dumps(head, indent=2) + "\n")
+    store.write_evidence(decision(4))
+    assert verify(_files(store), subject="flights").findings == ()
+    folder.rename(tmp_path / "kept")
+    store.write_evidence(decision(5))
+    assert [one.number for one in store.read_evidence("flights")] == [1]
+
+
 def test_a_claim_restores_the_newest_document(tmp_path):
     store = _store("remote", tmp_path)
     for number in range(1, 3):
