@@ -15,7 +15,7 @@ PAGES = (*sorted((ROOT / "docs").rglob("*.md")), README, ROOT / "CONTRIBUTING.md
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
 )
-_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 @dataclass(frozen=True)
@@ -68,5 +68,5 @@ def prose(page: Path) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """Return the targets of a page's links."""
+    """Return the targets of a page's links and pictures."""
     return _LINK.findall(prose(page))
