@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG
 
 import airflow_mlops
 from airflow_mlops import operators
@@ -20,7 +20,7 @@ from airflow_mlops.operators import (
     SnapshotDatasetOperator,
     ValidateDataOperator,
 )
-from airflow_mlops.operators.base import MLOpsTask
+from tests.airflow.operators.test_all import _required
 
 DOCS = Path(__file__).parents[2] / "docs/lineage.md"
 SCHEMAS = Path(airflow_mlops.__file__).parent / "schemas/openlineage"
@@ -44,24 +44,67 @@ def test_the_table_has_every_operator_and_says_what_the_code_does():
         assert bool(flow.made) == bool(makes), name
 
 
+SHA = "sha256:" + "1" * 64
+#: What a field or a result of each kind holds, and the facets that tell of it.
+SAMPLES = {
+    "data": ({"format": "parquet", "size_bytes": 7, "rows": 3, "columns": {"a": "int"}}, {"version", "schema"}),
+    "document": (None, set()),
+    "file": ({"size_bytes": 7}, {"version"}),
+    "image": ({"format": "docker", "size_bytes": 7}, {"version", "mlops_image"}),
+    "model": ({"format": "mlflow", "size_bytes": 7}, {"version", "mlops_model"}),
+    "place": (None, set()),
+    "version": (None, {"version", "mlops_model"}),
+}
+
+
+def sample(kind: str, path: str):
+    uri = f"s3://aws@bucket/{path or 'all'}"
+    more, _ = SAMPLES[kind]
+    if kind == "version":
+        model = {"uri": uri, "digest": SHA, "format": "mlflow", "size_bytes": 7}
+        return {"name": "flights", "version": "3", "model": model, "tags": {}, "run_id": None}
+    if kind == "image":
+        return {"uri": f"registry.example/{path}:1", "digest": SHA, **more}
+    return uri if more is None else {"uri": uri, "digest": SHA, **more}
+
+
+def put(values: dict, path: str, value) -> dict:
+    """The values with one more below its path."""
+    if not path:
+        return {**values, **value}
+    head, _, rest = path.partition(".")
+    return {**values, head: put(values.get(head, {}), rest, value) if rest else value}
+
+
 @pytest.mark.parametrize("name", operators.__all__)
-def test_every_operator_answers_the_provider(name):
-    operator = getattr(operators, name)
-    for when in ("start", "complete", "failure"):
-        method = f"get_openlineage_facets_on_{when}"
-        assert getattr(operator, method) is getattr(MLOpsTask, method)
-    # What it returns is remembered, whoever it derives from.
-    assert operator.resume_execution is not BaseOperator.resume_execution
-    assert hasattr(operator.execute, "__wrapped__")
+def test_every_operator_tells_what_its_row_says(name, monkeypatch):
+    """By the real classes: each field that it reads and each part of its result becomes a node with its facets."""
+    pytest.importorskip("airflow.providers.openlineage")
+    from airflow_mlops.hooks import places
 
+    monkeypatch.setattr(places, "_NOTED", {"mlflow_default": ("mlflow://registry:5000", "", "")})
+    flow, operator = FLOWS[name], getattr(operators, name)
+    with DAG("tells", schedule=None):
+        made = operator(task_id="t", **_required(operator))
+    fields: dict = {}
+    for path, kind in flow.fields.items():
+        fields = put(fields, path, sample(kind, path))
+    for field, value in fields.items():
+        monkeypatch.setattr(made, field, value, raising=False)
+    result: dict = {}
+    for path, kind in {**flow.read, **flow.made}.items():
+        result = put(result, path, sample(kind, f"result/{path}"))
 
-def test_fields_and_results_of_the_table_are_those_of_the_operators():
-    for name in operators.__all__:
-        operator, flow = getattr(operators, name), FLOWS[name]
-        known = {*operator.template_fields, "image", "model_name"}
-        for path in flow.fields:
-            inherited = name.startswith(("Train", "Evaluate", "Explain"))
-            assert path.split(".")[0] in known or inherited, (name, path)
+    begun = made.get_openlineage_facets_on_start()
+    assert begun.outputs == []
+    made.outcome = result
+    done = made.get_openlineage_facets_on_complete(None)
+    assert len(done.inputs) == len({**flow.fields, **{f"result/{path}": kind for path, kind in flow.read.items()}})
+    assert len(done.outputs) == len(flow.made)
+    for node, kind in zip(done.inputs, [*flow.fields.values(), *flow.read.values()], strict=True):
+        assert SAMPLES[kind][1] <= set(node.facets)
+    for node, kind in zip(done.outputs, flow.made.values(), strict=True):
+        assert SAMPLES[kind][1] <= set(node.facets)
 
 
 @pytest.fixture
