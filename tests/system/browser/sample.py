@@ -127,7 +127,7 @@ def _release(found: list[Evidence], version: str, before: str, began_at: float, 
     old, new = f"flights-v{before}", f"flights-v{version}"
     for number, (after, percent, phase, reason) in enumerate(_TRAFFIC[:changes]):
         weights = {old: 100 - percent, new: percent} if percent < 100 else {new: 100}
-        notes = {
+        moved = {
             "rollout": f"cd_flights/{_RUN}/canary/-1/{began_at + 90}",
             "decision_number": number,
             "candidate": new,
@@ -136,7 +136,7 @@ def _release(found: list[Evidence], version: str, before: str, began_at: float, 
             "reason": reason,
             "phase": phase,
         }
-        _decide(found, "rollout", "canary", began_at + after, references=model, notes=notes)
+        _decide(found, "rollout", "canary", began_at + after, references=model, notes=moved)
     if changes == len(_TRAFFIC):
         _decide(found, "promotion", "promote", began_at + 145, references=model, notes={"version": version})
 
