@@ -12,6 +12,7 @@ from airflow_mlops.evidence import Evidence
 __all__ = [
     "Document",
     "Reference",
+    "is_moment",
     "model_digest_of",
     "number_behind",
     "reason_of",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 _SERVER = re.compile(r".+-v(\d+)")
+_LAST_MOMENT = 253402300800.0
 _EVIDENCE_NAME = re.compile(r"(?:^|/)(\d{6,})-[0-9a-f]{12}\.json$")
 
 
@@ -53,6 +55,11 @@ class Reference:
     digest: str
     uri: str = ""
     label: str = ""
+
+
+def is_moment(seconds: float) -> bool:
+    """Whether this is a time that a calendar has: seconds since the epoch, until the year 9999."""
+    return 0 <= seconds < _LAST_MOMENT
 
 
 def slot_of(evidence: Evidence) -> str:

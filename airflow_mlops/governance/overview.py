@@ -12,6 +12,7 @@ from typing import Literal
 from airflow_mlops.evidence import Origin
 from airflow_mlops.governance.decided import (
     Document,
+    is_moment,
     model_digest_of,
     reason_of,
     slot_of,
@@ -95,6 +96,9 @@ class RolloutUnderWay:
     :param began_at: seconds since the epoch
     :param since: when its last decision was recorded
     :param origin: the task that moves the traffic
+    :param looked_at: when somebody looked at it last, None where that is not known
+    :param is_stale: whether somebody should have looked since then
+    :param standing: what is still missing, one sentence; empty where that is not known
     """
 
     candidate: str
@@ -105,6 +109,9 @@ class RolloutUnderWay:
     reason: str
     number: int
     origin: Origin
+    looked_at: float | None = None
+    is_stale: bool = False
+    standing: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,9 +293,10 @@ def _under_way(document: Document | None) -> RolloutUnderWay | None:
 
 def _seconds(text: str, otherwise: float) -> float:
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return otherwise
+    return found if is_moment(found) else otherwise
 
 
 def _open_approvals(documents: Sequence[Document], everything: Sequence[Document]) -> tuple[OpenApproval, ...]:

@@ -16,6 +16,7 @@ from airflow_mlops.governance.overview import ModelOverview, overview
 from airflow_mlops.governance.timeline import ReleaseRecord, TimelineEntry, releases, timeline
 from airflow_mlops.ui.access import MayRead, dag_reader
 from airflow_mlops.ui.answers import page_answer
+from airflow_mlops.ui.followed import followed
 from airflow_mlops.ui.frame import Name, Page, address, page_of
 from airflow_mlops.ui.reader import Chain, EvidenceReader, Extract, Problem
 from airflow_mlops.ui.sources import evidence_reader, report_address, report_name
@@ -156,7 +157,7 @@ def _overview(
         looked_back_to=found.looked_back_to,
         may_read=may_read,
     )
-    return known, found
+    return followed(known, now=now), found
 
 
 def _withhold(found: Extract, may_read: MayRead, page: Page) -> tuple[list[Document], Page]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from airflow_mlops.exceptions import ContractError, SpecificationError
-from airflow_mlops.governance.decided import Document, slot_of
+from airflow_mlops.governance.decided import Document, is_moment, slot_of
 from airflow_mlops.governance.overview import slots_wanted
 from airflow_mlops.hooks.evidence import names, subjects
 from airflow_mlops.hooks.evidence_writing import head_of, stored_document
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Chain", "EvidenceReader", "Extract", "Problem"]
 
 _KEPT = {"gate": 20, "approval": 40}
-_LAST_MOMENT = 253402300800.0  # the end of the year 9999
 
 
 @dataclass(frozen=True, order=True)
@@ -230,7 +229,7 @@ class EvidenceReader:
             stored = stored_document(self._store, subject, name)
         except (ContractError, SpecificationError) as error:
             return Problem(number, name, _without_place(str(error)))
-        if not 0 <= stored.evidence.decided_at < _LAST_MOMENT:
+        if not is_moment(stored.evidence.decided_at):
             return Problem(number, name, f"decided_at: {stored.evidence.decided_at} is no time")
         found = Document(number=number, digest=stored.digest, evidence=stored.evidence)
         with self._lock:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from airflow_mlops.codec import encode
 from airflow_mlops.evidence import Evidence, Origin
-from airflow_mlops.exceptions import ContractError
 from airflow_mlops.governance.decided import Document
 from airflow_mlops.governance.flow import run_flow
 from airflow_mlops.governance.timeline import TimelineEntry, timeline
-from airflow_mlops.hooks.live import read_live
 from airflow_mlops.ui.answers import json_answer, page_answer
 from airflow_mlops.ui.frame import Index, Name, Page, address, map_index_of, page_of
 from airflow_mlops.ui.reader import EvidenceReader, Problem
-from airflow_mlops.ui.sources import artifact_store, evidence_reader, report_address, report_name
+from airflow_mlops.ui.sources import artifact_store, evidence_reader, live_rollout_of, report_address, report_name
 from airflow_mlops.ui.view import render
 
-if TYPE_CHECKING:
-    from airflow_mlops.rollout.live import LiveRollout
-
 __all__ = ["ReportRow", "live_figures", "run_page", "task_page"]
-
-log = logging.getLogger(__name__)
 
 #: Documents of a subject that are looked at for those of a run: the newest, and those since the run's own time.
 _NEWEST, _SINCE = 60, 200
@@ -68,15 +60,16 @@ def task_page(request: Request, dag_id: Name, run_id: Name, task_id: Name, map_i
     """Show a task instance: its reports, what it decided, and its rollout while it lasts."""
     index = map_index_of(map_index)
     known = page_of(request, "tasks", dag_id, run_id, task_id, index)
+    who = Origin(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, try_number=0)
     entries, known = _decided(evidence_reader(), dag_id, run_id, known)
-    live = _live(dag_id, run_id, task_id, index)
+    live = live_rollout_of(who)
     html = render(
         "task.html",
         dag_id=dag_id,
         run_id=run_id,
         task_id=task_id,
         map_index=index,
-        who=Origin(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, try_number=0),
+        who=who,
         reports=tuple(_reports(known, dag_id, run_id, task_id, index)),
         live=live,
         live_address=address(known.root, "live", dag_id, run_id, task_id, index),
@@ -91,7 +84,7 @@ def live_figures(request: Request, dag_id: Name, run_id: Name, task_id: Name, ma
     """Answer where a rollout stands: the figures, and the part of the page that shows them."""
     index = map_index_of(map_index)
     known = page_of(request, "tasks", dag_id, run_id, task_id, index)
-    live = _live(dag_id, run_id, task_id, index)
+    live = live_rollout_of(Origin(dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=index, try_number=0))
     if live is None:
         raise HTTPException(404, f"Task {task_id} of run {run_id} of {dag_id} has published no rollout.")
     stale = live.is_stale(known.now)
@@ -103,14 +96,6 @@ def live_figures(request: Request, dag_id: Name, run_id: Name, task_id: Name, ma
         "rollout": encode(live),
     }
     return json_answer(answer)
-
-
-def _live(dag_id: str, run_id: str, task_id: str, map_index: int) -> LiveRollout | None:
-    try:
-        return read_live(artifact_store(), dag_id, run_id, task_id, map_index)
-    except ContractError as error:
-        log.warning("A live page cannot be read: %s", error)
-        return None
 
 
 def _reports(page: Page, dag_id: str, run_id: str, task_id: str | None = None, index: int = -1) -> list[ReportRow]:

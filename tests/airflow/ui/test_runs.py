@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from airflow_mlops.hooks.live import LivePage, live_parts, publish_live, read_li
 from airflow_mlops.rollout.observation import ArmCounters, Observation, RouteView
 from airflow_mlops.rollout.spec import CanaryStep, RolloutSpec
 from airflow_mlops.rollout.state import RolloutState, begin
-from airflow_mlops.rollout.step import step
+from airflow_mlops.rollout.step import abort, step
 from tests.airflow.ui.conftest import NOW, RUN, decision, release, rollout
 
 WHO = Origin(dag_id="cd", run_id=RUN, task_id="canary", try_number=1)
@@ -104,6 +105,15 @@ class TestLive:
         store.write_json(value | {"looked_at": 1000.0}, *live_parts("cd", RUN, "canary", -1))
         assert client.get(f"/mlops/live/{TASK}", headers=headers).json()["stale"] is True
 
+    @pytest.mark.parametrize("changed", [{"looked_at": 1e300}, {"step_index": 7}, {"started_at": -1.0}])
+    def test_what_no_rollout_publishes_is_not_shown(self, client, headers, artifact_root, changed):
+        store = ArtifactStore.from_config()
+        publish_live(WHO, _looked_at())
+        value = store.read_json(*live_parts("cd", RUN, "canary", -1))
+        store.write_json(value | changed, *live_parts("cd", RUN, "canary", -1))
+        assert client.get(f"/mlops/live/{TASK}", headers=headers).status_code == 404
+        assert client.get(f"/mlops/tasks/{TASK}", headers=headers).status_code == 200
+
     def test_without_a_rollout_there_is_nothing(self, client, headers, artifact_root):
         answer = client.get(f"/mlops/live/{TASK}", headers=headers)
         assert answer.status_code == 404
@@ -128,6 +138,24 @@ class TestLive:
         page.publish(state)
         assert read_live(ArtifactStore.from_config(), "cd", RUN, "canary", -1) == first
         assert [path.name for path in (artifact_root / "live").rglob("*") if path.is_file()] == ["-1.json"]
+
+
+def test_a_model_is_shown_as_its_rollout_was_looked_at_last(client, headers, write):
+    state = _looked_at()
+    write(*release("1", "a"), rollout(0, 10, at=20, verdict="inconclusive"))  # recorded at 10 %
+    publish_live(WHO, state)
+    text = client.get("/mlops/models", headers=headers).text
+    assert "flights-v2</b> at 20 %" in text
+    publish_live(WHO, abort(state, NOW + 50, "somebody ended it"))
+    after = client.get("/mlops/models", headers=headers).text
+    assert "On its way" not in after
+    assert "flights-v1 <b>100 %" in after
+
+
+def test_what_another_rollout_of_the_task_published_is_not_taken_for_this_one(client, headers, write):
+    publish_live(WHO, replace(_looked_at(), started_at=NOW - 500))
+    write(*release("1", "a"), rollout(0, 10, at=20, verdict="inconclusive"))
+    assert "flights-v2</b> at 10 %" in client.get("/mlops/models", headers=headers).text
 
 
 def test_the_page_of_a_model_leads_to_its_rollout(client, headers, write):
