@@ -214,6 +214,7 @@ SPECIFICATIONS: Mapping[str, tuple[str, ...]] = {
         "airflow_mlops.training.backends.DockerSettings",
         "airflow_mlops.training.backends.KubernetesSettings",
     ),
+    "What a model's author says": ("airflow_mlops.governance.card_facts.CardText",),
     "Model servers in a cluster": ("airflow_mlops.adapters.serving.fleet_settings.FleetSettings",),
     "References": ("airflow_mlops.references",),
 }
