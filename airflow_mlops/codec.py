@@ -22,6 +22,7 @@ from airflow_mlops.exceptions import SpecificationError
 __all__ = ["canonical_json", "decode", "digest_of", "encode"]
 
 T = TypeVar("T")
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_json(value: Any) -> str:
@@ -29,7 +30,7 @@ def canonical_json(value: Any) -> str:
 
     :raises ValueError: on NaN, infinity or a value that is not JSON-safe
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest_of(value: Any) -> str:
