@@ -7,6 +7,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow.sdk import BaseOperator, Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 if TYPE_CHECKING:
     from airflow_mlops.evidence import Evidence
@@ -71,6 +72,8 @@ class MLOpsTask(_Base):
     def _follow(self, context: Context, work: Callable[[], Any]) -> Any:
         try:
             self.outcome = work()
+        except AirflowSkipException:
+            raise
         except Exception:
             self._lasted(context, "failed")
             raise
