@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +33,10 @@ def verify(args: argparse.Namespace) -> int:
         if not _DIGEST.fullmatch(digest):
             raise SpecificationError("head", digest, "a document's digest: 'sha256:' and 64 hexadecimal digits")
     signer, tree = _signer(args.key), _tree(args.root)
-    audits = tuple(_audit(chain, signer, args.head) for chain in _chosen(tree, args.subject))
-    others = (*_unanchored(audits, args.head), *_sums(tree))
+    chains = _chosen(tree, args.subject)
+    anchors = dict.fromkeys(args.head, "") | _remembered(args.mlflow_conn_id, chains)
+    audits = tuple(_audit(chain, signer, tuple(anchors)) for chain in chains)
+    others = (*_unanchored(audits, anchors), *_sums(tree))
     intact = not others and not any(audit.findings for audit in audits)
     if args.json:
         found = {"intact": intact, "root": tree.uri, "chains": encode(audits), "findings": encode(others)}
@@ -121,15 +123,37 @@ def _signer(paths: Sequence[str]) -> Signer | None:
     return lambda signature: signer_of(signature, keys, purpose="evidence")
 
 
-def _unanchored(audits: Sequence[Audit], anchors: Sequence[str]) -> list[Finding]:
+def _remembered(conn_id: str | None, chains: Sequence[ChainFolder]) -> dict[str, str]:
+    """Return the digests that the registry's versions hold in tags: digest to where it stands."""
+    if conn_id is None:
+        return {}
+    from airflow_mlops.governance.versions import PROMOTION_EVIDENCE, REGISTRATION_EVIDENCE, REJECTION_EVIDENCE
+    from airflow_mlops.hooks.mlflow import MLflowHook
+
+    hook, found = MLflowHook(conn_id), {}
+    # MLflow has no models with other names.
+    models = [chain.subject for chain in chains if chain.subject and not set("'/:") & set(chain.subject)]
+    for model in models:
+        for version in hook.look(model).versions:
+            for tag in (REGISTRATION_EVIDENCE, PROMOTION_EVIDENCE, REJECTION_EVIDENCE):
+                if version.tags.get(tag):
+                    found[version.tags[tag]] = f", which version {version.version} of {model!r} has in its tag {tag}"
+    return found
+
+
+def _unanchored(audits: Sequence[Audit], anchors: Mapping[str, str]) -> list[Finding]:
+    """Find anchors that no chain holds.
+
+    :param anchors: digest to where it stands, in words; empty if somebody gave it
+    """
     from airflow_mlops.governance.ledger_findings import Finding
 
     held = {one for audit in audits for one in audit.anchored}
-    text = "no document here has the digest {}: it was changed or removed, or the chain was written anew"
+    text = "no document here has the digest {}{}: it was changed or removed, or the chain was written anew"
     return [
-        Finding(number=None, last=None, file="", kind="anchor", message=text.format(one))
-        for one in dict.fromkeys(anchors)
-        if one not in held
+        Finding(number=None, last=None, file="", kind="anchor", message=text.format(digest, where))
+        for digest, where in anchors.items()
+        if digest not in held
     ]
 
 

@@ -103,6 +103,7 @@ _AUDIT_VERIFY = (
     _ROOT,
     _arg("--key", action="append", default=[], metavar="FILE", help="Public key, PEM, by which documents are signed"),
     _arg("--head", action="append", default=[], metavar="sha256:…", help="Digest that a chain has to hold: an anchor"),
+    _arg("--mlflow-conn-id", metavar="ID", help="Take the digests in the tags of MLflow's versions for anchors, too"),
     _arg("--json", action="store_true", help="Print JSON instead of text"),
 )
 _AUDIT_LOG = (

@@ -461,6 +461,32 @@ def test_verify_wants_anchors_and_signatures_that_are_asked_for(command, recorde
     assert (code, "there is no folder 'evidence' here" in err) == (1, True)
 
 
+def test_verify_asks_mlflow_what_its_versions_remember(command, recorded, mlflow_server, connection):
+    import httpx
+
+    def post(what: str, **values: object) -> None:
+        answer = httpx.post(f"{mlflow_server}/api/2.0/mlflow/{what}", json=values, timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    connection("mlflow_audit", conn_type="mlflow", host=mlflow_server)
+    name = f"flights-{uuid.uuid4().hex}"
+    _, digest = recorded.write_evidence(decision(1, subject=name))
+    tags = {"mlops.registration_evidence": digest, "mlops.promotion_evidence": ""}
+    post("registered-models/create", name=name)
+    post(
+        "model-versions/create",
+        name=name,
+        source="s3://bucket/model",
+        tags=[{"key": key, "value": tags[key]} for key in tags],
+    )
+    assert command("verify", "--mlflow-conn-id", "mlflow_audit")[0] == 0
+    other = "sha256:" + "0" * 64
+    post("model-versions/set-tag", name=name, version="1", key="mlops.promotion_evidence", value=other)
+    code, out, _ = command("verify", name, "--mlflow-conn-id", "mlflow_audit")
+    assert code == 1
+    assert f"no document here has the digest {other}, which version 1 of {name!r} has in its tag mlops.promotion" in out
+
+
 def test_verify_reads_a_copied_folder_without_a_database(recorded, artifact_root, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(artifact_root / "evidence" / "flights", copy)
