@@ -126,6 +126,7 @@ class KubernetesObjects:
         *,
         subresource: str = "",
         missing: MLOpsError | None = None,
+        seen: Json | None = None,
     ) -> Json:
         """Change an object by compare-and-set, and return it as it then is.
 
@@ -135,27 +136,31 @@ class KubernetesObjects:
 
         :param subresource: what to write instead of the object itself, for example ``status``
         :param missing: what to raise if there is no such object; None for the usual error
+        :param seen: the object as it was read lately, which saves reading it if nobody has written since
         :raises PermanentAdapterError: if there is no such object, or the patch is refused
         :raises TransientAdapterError: if the cluster does not answer; the change may have been made
         :raises StaleWriteError: if somebody else was faster every time
         """
+        operations = () if seen is None else _decided(decide, seen)
+        document = seen if operations else None
         for _ in range(_DECISIONS):
-            document = self.get(kind, name)
             if document is None:
-                raise missing or PermanentAdapterError(f"there is no {kind.kind} {self.namespace}/{name}")
-            operations = decide(document)
+                document = self.get(kind, name)
+                if document is None:
+                    raise missing or PermanentAdapterError(f"there is no {kind.kind} {self.namespace}/{name}")
+                operations = decide(document)
             if not operations:
                 return document
-            seen = document["metadata"]["resourceVersion"]
-            test = {"op": "test", "path": "/metadata/resourceVersion", "value": seen}
+            version, document = document["metadata"]["resourceVersion"], None
+            test = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
             try:
                 return self._call("PATCH", kind, name, subresource=subresource, body=[test, *operations])
-            except _ConflictError:
+            except (_ConflictError, _NotFoundError):
                 continue
             except _InvalidError as error:
                 # A failed test is reported like an invalid patch; which it was, the object's version tells.
                 now = self.get(kind, name)
-                if now is not None and now["metadata"]["resourceVersion"] == seen:
+                if now is not None and now["metadata"]["resourceVersion"] == version:
                     raise PermanentAdapterError(str(error)) from error
         raise StaleWriteError(
             f"{kind.kind} {self.namespace}/{name}: somebody else wrote {_DECISIONS} times in between; "
@@ -193,6 +198,14 @@ class KubernetesObjects:
             )
             document: Json = json.loads(answer.data)
         return document
+
+
+def _decided(decide: Callable[[Json], Operations], seen: Json) -> Operations:
+    """Return the patch of an object that may have changed meanwhile; none where only a fresh look can tell."""
+    try:
+        return decide(seen)
+    except MLOpsError:
+        return ()
 
 
 class _Wire:

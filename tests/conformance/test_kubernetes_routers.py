@@ -92,6 +92,66 @@ class TestLeaseRolloutStore(RolloutStoreConformance):
         return LeaseRolloutStore(objects, kind="gateway_api", clock=clock)
 
 
+class TestALookAtALease:
+    """A look loads and then saves: what it has read is not read again, and never trusted if somebody else wrote."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    def stores(self, objects: KubernetesObjects, clock: ManualClock) -> tuple[LeaseRolloutStore, LeaseRolloutStore]:
+        first, second = (LeaseRolloutStore(objects, kind="gateway_api", clock=clock) for _ in range(2))
+        return first, second
+
+    def test_it_takes_two_requests(self, server: MemoryKubernetes, stores: tuple[Any, Any]) -> None:
+        store, _ = stores
+        token = store.acquire("m", "dag", lease_seconds=60).token
+        store.save("m", replace(rollout_state(), sequence=1), token=token, renew=True)
+        server.requests.clear()
+        store.load("m")
+        store.save("m", replace(rollout_state(), sequence=2), token=token, renew=True)
+        assert server.requests == ["GET", "PATCH"]
+        assert store.load("m").state == replace(rollout_state(), sequence=2)
+
+    def test_another_look_meanwhile_is_not_overwritten(self, stores: tuple[Any, Any]) -> None:
+        store, other = stores
+        token = store.acquire("m", "dag", lease_seconds=60).token
+        store.save("m", replace(rollout_state(), sequence=1), token=token, renew=True)
+        store.load("m")
+        other.load("m")
+        other.save("m", replace(rollout_state(), sequence=3), token=token, renew=True)
+        with pytest.raises(StaleWriteError, match="change 2 comes too late, 3 is stored already"):
+            store.save("m", replace(rollout_state(), sequence=2), token=token, renew=True)
+        assert store.load("m").state == replace(rollout_state(), sequence=3)
+
+    def test_a_lease_that_passed_on_meanwhile_is_lost(self, clock: ManualClock, stores: tuple[Any, Any]) -> None:
+        store, other = stores
+        token = store.acquire("m", "dag", lease_seconds=60).token
+        store.load("m")
+        clock.advance(90)
+        other.acquire("m", "other", lease_seconds=60)
+        with pytest.raises(StaleWriteError, match=f"the lease with token {token} was lost, it is held by other"):
+            store.save("m", replace(rollout_state(), sequence=1), token=token, renew=True)
+
+    def test_one_that_came_back_meanwhile_is_not_refused(self, clock: ManualClock, stores: tuple[Any, Any]) -> None:
+        store, other = stores
+        store.acquire("m", "dag", lease_seconds=60)
+        clock.advance(90)
+        store.load("m")
+        token = other.acquire("m", "other", lease_seconds=60).token
+        store.save("m", replace(rollout_state(), sequence=1), token=token, renew=True)
+        assert other.load("m").state == replace(rollout_state(), sequence=1)
+
+    def test_one_that_was_deleted_meanwhile_is_lost(self, server: MemoryKubernetes, stores: tuple[Any, Any]) -> None:
+        store, _ = stores
+        token = store.acquire("m", "dag", lease_seconds=60).token
+        store.load("m")
+        server.objects.clear()
+        with pytest.raises(StaleWriteError, match="was lost, there is no Lease"):
+            store.save("m", replace(rollout_state(), sequence=1), token=token, renew=True)
+
+
 @pytest.mark.parametrize(
     ("weights", "shares"),
     [

@@ -82,6 +82,8 @@ class LeaseRolloutStore:
         self._kind = kind
         self._clock = clock or SystemClock()
         self._texts = StateTexts()
+        # A look loads a rollout and saves it a moment later: then the Lease need not be read again to be changed.
+        self._loaded: dict[str, Json] = {}
 
     def acquire(self, route: str, holder: str, *, lease_seconds: float) -> Lease:
         """Take the lease, or take it up again with what this holder has under way.
@@ -124,7 +126,11 @@ class LeaseRolloutStore:
         :raises ContractError: when the Lease cannot be read
         """
         document = self._objects.get(LEASES, self._name(route))
-        return None if document is None else self._read(document).lease()
+        if document is None:
+            return None
+        held = self._read(document)
+        self._loaded[route] = document
+        return held.lease()
 
     def save(self, route: str, state: RolloutState, *, token: int, renew: bool) -> None:
         """Store the state if the lease is still held; the same state again is no conflict.
@@ -180,7 +186,8 @@ class LeaseRolloutStore:
             after = decide(before)
             return () if after == before else self._operations(route, document, before, after)
 
-        return self._read(self._objects.change(LEASES, self._name(route), patch, missing=missing))
+        seen = self._loaded.pop(route, None)
+        return self._read(self._objects.change(LEASES, self._name(route), patch, missing=missing, seen=seen))
 
     def _manifest(self, route: str, held: _Held) -> dict[str, Any]:
         return {
