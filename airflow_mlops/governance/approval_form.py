@@ -99,7 +99,8 @@ def summary_of(document: Evidence) -> str:
         return _short("; ".join(against))
     warned = [one.reason for one in document.checks if one.verdict.value == "warn"]
     passed = len(document.checks) - len(warned)
-    return _short("; ".join([f"{passed} checks passed"] * bool(document.checks) + warned)) or "no checks"
+    counted = f"{passed} check{'' if passed == 1 else 's'} passed"
+    return _short("; ".join([counted] * bool(passed) + warned)) or "no checks"
 
 
 def _row(document: Evidence) -> tuple[str, ...]:
