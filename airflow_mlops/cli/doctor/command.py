@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from airflow_mlops.cli.doctor.areas import chosen_checks
 from airflow_mlops.cli.doctor.examine import examine
-from airflow_mlops.cli.doctor.finding import as_json, as_table, summary, worst
+from airflow_mlops.cli.doctor.finding import Finding, as_json, as_table, summary, worst
 from airflow_mlops.cli.doctor.site import Site
 from airflow_mlops.cli.output import exits, say
 from airflow_mlops.exceptions import SpecificationError
@@ -29,13 +29,22 @@ def doctor(args: argparse.Namespace) -> int:
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
     site = Site(conn_ids=args.conn_id, namespace=args.namespace)
     checks = chosen_checks(site, args.only)
-    found = list(examine(checks, site, timeout_seconds=args.timeout))
+    found = _without_log(lambda: examine(checks, site, timeout_seconds=args.timeout))
     if args.json:
         say(as_json(found))
     else:
         say(as_table([one for one in found if one.level != "ok"] if args.quiet else found))
         say(summary(found))
     return 1 if worst(found) in ("fail", "error") else 0
+
+
+def _without_log(look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Keep what hooks log, which Airflow prints to standard output, out of the answer, as its own commands do."""
+    from airflow.utils.cli import suppress_logs_and_warning
+
+    found: list[Finding] = []
+    suppress_logs_and_warning(lambda _: found.extend(look()))(argparse.Namespace(verbose=False))
+    return found
 
 
 def _of_stack(folder: Path, words: Sequence[str]) -> int:

@@ -22,7 +22,8 @@ DEFAULT_CONNECTIONS: Mapping[str, str] = {
 }
 
 _SECRET_NAME = re.compile(r"pass|token|secret|key|credential|auth|kube_config", re.IGNORECASE)
-_USER_INFO = re.compile(r"(://)[^/@\s]+@")
+#: A user with a password, or a token, in an address; ``s3://aws_default@bucket`` names a connection.
+_USER_INFO = re.compile(r"(://)[^/@\s:]*:[^/@\s]*@|(https?://)[^/@\s]+@")
 _SHORTEST_SECRET = 3
 _HIDDEN = "***"
 
@@ -80,7 +81,7 @@ class Site:
         """Return a text without the secrets that were met, and without user names and passwords in addresses."""
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, _HIDDEN)
-        return _USER_INFO.sub(rf"\1{_HIDDEN}@", text)
+        return _USER_INFO.sub(lambda found: f"{found[1] or found[2]}{_HIDDEN}@", text)
 
     def _remember(self, connection: Any) -> None:
         self._add(connection.password)

@@ -19,6 +19,12 @@ from airflow_mlops.cli.doctor.site import Site
 from airflow_mlops.exceptions import SpecificationError
 
 
+@pytest.fixture(autouse=True)
+def process_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the command sets for its process must not outlive a test."""
+    monkeypatch.setenv("_AIRFLOW_PROCESS_CONTEXT", "server")
+
+
 def run(*looks: Callable[[Site], Any], site: Site | None = None, **options: Any) -> list[Finding]:
     checks = [Check(area="area", name=f"check {number}", look=look) for number, look in enumerate(looks)]
     return list(examine(checks, site or Site(), **options))
@@ -68,9 +74,10 @@ def test_secrets_of_connections_are_never_told(connection: Callable[..., None]) 
     )
     site = Site()
     assert site.connection("c") is not None
-    leaking = failed("c", "open sesame t0p-s3cret QUJD north", "curl https://me:pw@host/ -H t0p-s3cret")
+    leaking = failed("c", "open sesame t0p-s3cret QUJD north", "curl https://me:pw@host/ https://pw@host -H t0p-s3cret")
     (found,) = run(lambda _: [leaking], site=site)
-    assert (found.message, found.remedy) == ("*** *** *** north", "curl https://***@host/ -H ***")
+    assert (found.message, found.remedy) == ("*** *** *** north", "curl https://***@host/ https://***@host -H ***")
+    assert site.hide("s3://aws_default@bucket/x s3://key:pw@bucket") == "s3://aws_default@bucket/x s3://***@bucket"
 
 
 def test_secrets_in_lists_are_secrets_too(connection: Callable[..., None]) -> None:
@@ -142,6 +149,15 @@ def test_the_status_is_one_if_something_fails(
     said = capsys.readouterr().out
     assert "-> set it, or choose another backend" in said
     assert " ok " not in said.splitlines()[1]
+
+
+def test_what_airflow_logs_is_not_part_of_the_answer(
+    capfd: pytest.CaptureFixture[str], connection: Callable[..., None]
+) -> None:
+    connection("damaged", conn_type="generic", extra="{no JSON")  # reading it logs an error, with a traceback
+    doctor(arguments(only=["connections"], conn_id=["damaged"]))
+    document = json.loads(capfd.readouterr().out)
+    assert document["findings"][-1]["message"] == "defined; the type 'generic' has no test"
 
 
 def test_a_wrong_option_is_told(capsys: pytest.CaptureFixture[str]) -> None:

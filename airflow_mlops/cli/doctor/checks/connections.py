@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ _USED_BY = {
     "prometheus": "measurements of rollouts",
 }
 _DOCKER_SECONDS = 5
+_GIT_VERSION = re.compile(r"'git_version': '([^']+)'")
 _WEB = ("http", "https", "generic", "prometheus")
 
 
@@ -58,7 +60,7 @@ def _tested(site: Site, conn_id: str, connection: Any) -> Finding:
         test = _prometheus
     remedy = f"correct the connection {conn_id}, or start what it leads to"
     try:
-        works, message = test(conn_id) if test is not None else _by_hook(conn_id)
+        works, message = test(conn_id) if test is not None else _by_hook(conn_id, connection.conn_type)
     except (MLOpsError, AirflowException) as error:
         return failed(conn_id, str(error), remedy)
     if works is None:
@@ -88,6 +90,14 @@ def _docker(conn_id: str) -> tuple[bool, str]:
     )
 
 
+def _kubernetes(conn_id: str) -> tuple[bool, str]:
+    from airflow_mlops.hooks.cluster import ClusterAccess
+
+    works, message = ClusterAccess(conn_id=conn_id).hook().test_connection()
+    version = _GIT_VERSION.search(message)
+    return works, f"Kubernetes {version[1]} answers" if works and version else str(message)
+
+
 def _prometheus(conn_id: str) -> tuple[bool, str]:
     """Ask for the counters of a model that does not exist, as a rollout asks for those of one that does."""
     from airflow.sdk import BaseHook
@@ -108,10 +118,14 @@ def _never() -> Any:
     raise AssertionError("Prometheus was asked for")
 
 
-def _by_hook(conn_id: str) -> tuple[bool | None, str]:
-    """Test any other connection, if its hook has a test."""
+def _by_hook(conn_id: str, conn_type: str) -> tuple[bool | None, str]:
+    """Test any other connection, if its type has a hook, and that a test."""
+    from airflow.providers_manager import ProvidersManager
     from airflow.sdk import BaseHook
 
+    known = ProvidersManager().hooks.get(conn_type)
+    if known is not None and not known.hook_class_name:
+        return None, f"defined; the type {conn_type!r} has no test"
     hook = BaseHook.get_hook(conn_id)
     test = getattr(hook, "test_connection", None)
     if test is None:
@@ -124,4 +138,5 @@ _TESTS: Mapping[str, Callable[[str], tuple[bool, str]]] = {
     "mlflow": _mlflow,
     "model_gateway": _gateway,
     "docker": _docker,
+    "kubernetes": _kubernetes,
 }
