@@ -146,9 +146,12 @@ def _folder_listing(where: ObjectStoragePath) -> Callable[[str], tuple[list[str]
         path = where / folder if folder else where
         path.fs.invalidate_cache()
         found: list[dict[str, Any]] = path.fs.ls(path.path, detail=True)
+        itself = path.fs._strip_protocol(path.path).rstrip("/")  # noqa: SLF001 - fsspec's way to compare paths
         names: tuple[list[str], list[str]] = ([], [])
         for entry in found:
-            names[entry["type"] == "directory"].append(str(entry["name"]).rstrip("/").rsplit("/", 1)[-1])
+            name = str(entry["name"]).rstrip("/")
+            if name != itself:  # object storage may list a mark of the folder
+                names[entry["type"] == "directory"].append(name.rsplit("/", 1)[-1])
         return names
 
     return listing

@@ -203,7 +203,7 @@ def _append_local(store: ArtifactStore, folder: Path, evidence: Evidence, key: b
 
 
 def _put(target: Path, content: bytes) -> None:
-    """Write a file, whole or not at all, and wait until it would survive a loss of power."""
+    """Write a file, whole or not at all; once this returns it survives a loss of power."""
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
     with temporary.open("xb") as stream:
         stream.write(content)
