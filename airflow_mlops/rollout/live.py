@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from airflow_mlops.rollout.describe import describe_step
 from airflow_mlops.rollout.figures import Figures, figures_of
 from airflow_mlops.rollout.metric import metrics_of
-from airflow_mlops.rollout.observation import Counts
 from airflow_mlops.rollout.progress import progress, waiting
 from airflow_mlops.rollout.state import Phase, RolloutState, awaits_approval, intended_weights
 from airflow_mlops.verdict import CheckResult, Verdict
@@ -21,7 +20,7 @@ class LiveArm:
     """One of the two models.
 
     :param weight_percent: what the route says it gets
-    :param requests: what it got in the present step
+    :param requests: what it got in the present step, at the end in the last one
     :param share: that, of the requests of both, 0 to 1; None before there were any
     """
 
@@ -164,7 +163,7 @@ def live_rollout(state: RolloutState, *, now: float) -> LiveRollout:
         phase=state.phase,
         reason=state.reason,
         standing=_standing(state, now),
-        arms=_arms(state),
+        arms=_arms(state, share),
         share_verdict=share.verdict if share else None,
         steps=_steps(state),
         step_index=state.step_index,
@@ -192,24 +191,31 @@ def _standing(state: RolloutState, now: float) -> str:
         return waiting(state)
     if state.step_since is None:
         return "waits until the route has the weights of this step"
-    return progress(state, max(0.0, now - state.step_since))
+    # A proof that is shown misses nothing, and says nothing of it.
+    open_checks = tuple(check for check in state.checks if "requests_missing" in check.details)
+    return progress(replace(state, checks=open_checks), max(0.0, now - state.step_since))
 
 
-def _arms(state: RolloutState) -> tuple[LiveArm, ...]:
+def _arms(state: RolloutState, share: CheckResult | None) -> tuple[LiveArm, ...]:
     weights = intended_weights(state)
-    counts: list[tuple[str, str, Counts]] = [("candidate", state.candidate, state.canary)]
+    candidate, stable = state.canary.requests, state.baseline.requests
+    if state.finished and share is not None and share.value is not None:
+        # The counts begin anew with the end; those that decided are in the last judgement.
+        candidate = round(share.value * (share.sample_size or 0))
+        stable = (share.sample_size or 0) - candidate
+    seen = {"candidate": (state.candidate, candidate)}
     if state.stable is not None and state.stable != state.candidate:
-        counts.append(("stable", state.stable, state.baseline))
-    total = sum(one.requests for _, _, one in counts)
+        seen["stable"] = (state.stable, stable)
+    total = sum(requests for _, requests in seen.values())
     return tuple(
         LiveArm(
             name=name,
             role=role,
             weight_percent=weights.get(name, 0),
-            requests=one.requests,
-            share=one.requests / total if total else None,
+            requests=requests,
+            share=requests / total if total else None,
         )
-        for role, name, one in counts
+        for role, (name, requests) in seen.items()
     )
 
 

@@ -20,6 +20,8 @@ import pytest
 from airflow_mlops.adapters.traffic.envoy_files import EnvoyFilesRouter
 from airflow_mlops.adapters.traffic.file_store import FileRolloutStore
 from airflow_mlops.codec import decode, encode
+from airflow_mlops.hooks.artifacts import ArtifactStore
+from airflow_mlops.hooks.live import read_live
 from airflow_mlops.rollout.serving import ServerStatus
 from airflow_mlops.rollout.spec import RolloutSpec
 from airflow_mlops.rollout.state import begin
@@ -126,6 +128,11 @@ def test_a_good_candidate_is_promoted(world: World, run_dag: Callable[..., Any],
     assert world.weights() == {"flights-v2": 100}
     assert [entry["weights"].get("flights-v2") for entry in result["history"]] == [20, 50, 100]
     assert [entry["verdict"] for entry in result["history"]] == ["inconclusive", "pass", "pass"]
+    live = read_live(ArtifactStore.from_config(), f"good_{deferrable}", run.run_id, "canary", -1)
+    assert live is not None
+    assert (live.phase, dict(live.weights)) == ("promoted", {"flights-v2": 100})
+    assert min(arm.requests for arm in live.arms) >= 80
+    assert [metric.name for metric in live.metrics] == ["error_rate", "latency"]
 
 
 def test_failing_answers_roll_back(world: World, run_dag: Callable[..., Any]) -> None:
@@ -160,8 +167,6 @@ def test_slow_answers_roll_back(world: World, run_dag: Callable[..., Any]) -> No
 
 
 def test_every_decision_is_recorded_and_shown(world: World, run_dag: Callable[..., Any], artifact_root: Path) -> None:
-    from airflow_mlops.hooks.artifacts import ArtifactStore
-
     with Traffic(world.gateway, "flights", rate=200):
         run = run_dag(canary_dag("recorded"))
     documents = ArtifactStore.from_config().read_evidence("flights")
