@@ -178,9 +178,12 @@ class _Reading(dict[str, bytes]):
         return self._read(name)
 
 
+def _counted(findings: int) -> str:
+    return f"{findings} finding{'s' if findings > 1 else ''}"
+
+
 def _tell(audit: Audit) -> None:
-    count = len(audit.findings)
-    verdict = "intact" if not count else f"{count} finding{'s' if count > 1 else ''}"
+    verdict = _counted(len(audit.findings)) if audit.findings else "intact"
     signed = f", signed by {', '.join(audit.keys)}" if audit.keys else ""
     say(f"{audit.subject}: {audit.documents} documents, newest {audit.newest or 'unknown'}{signed}: {verdict}")
     for finding in audit.findings:
@@ -193,7 +196,7 @@ def _summary(audits: Sequence[Audit], others: int) -> str:
     documents = sum(audit.documents for audit in audits)
     found = sum(len(audit.findings) for audit in audits) + others
     what = f"{documents} documents in {len(audits)} chain{'s' if len(audits) != 1 else ''}"
-    return f"{what}: {'nothing is wrong' if not found else f'{found} findings'}"
+    return f"{what}: {_counted(found)}" if found else f"{what}: nothing is wrong"
 
 
 def _row(chain: ChainFolder, name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_mlops.codec import encode
 from airflow_mlops.evidence import document_of
 from airflow_mlops.exceptions import ContractError, SpecificationError
 from airflow_mlops.governance.ledger import verify
@@ -173,6 +174,19 @@ def test_signing_may_begin_later_and_is_demanded_from_then_on(kind, tmp_path, ke
     store.write_evidence(decision(3))
     (finding,) = verify(_files(store), signer=_signer(key[0])).findings
     assert (finding.kind, finding.number, finding.message) == ("signature", 3, "document 3 is not signed")
+
+
+def test_a_signature_is_of_a_curve_too_and_for_evidence_only(tmp_path, key, monkeypatch):
+    from airflow_mlops.container.model_signature import sign_digest
+
+    store = _store("local", tmp_path)
+    monkeypatch.setenv("AIRFLOW__MLOPS__EVIDENCE_KEY", str(tmp_path / "other.pem"))
+    _, digest = store.write_evidence(decision(1))
+    files, signer = _files(store), _signer(key[1])
+    assert verify(files, signer=signer).findings == ()
+    (name,) = (name for name in files if name.endswith(".sig"))
+    files[name] = stored_bytes(encode(sign_digest(digest, (tmp_path / "other.pem").read_bytes())))
+    assert [one.kind for one in verify(files, signer=signer).findings] == ["signature"]
 
 
 def test_a_key_that_cannot_be_used_stops_the_decision(tmp_path, monkeypatch):
@@ -567,7 +581,7 @@ def test_a_change_of_any_file_of_an_export_is_found(command, recorded, tmp_path,
     (tmp_path / "y.zip").write_bytes(content.getvalue())
     code, out, _ = command("verify", "--root", tmp_path / "y.zip")
     assert code == 1
-    assert out.splitlines()[-1].endswith("chains: 1 findings")
+    assert out.splitlines()[-1].endswith("chains: 1 finding")
 
 
 def test_a_chain_that_does_not_verify_is_not_exported(command, recorded, artifact_root, tmp_path):
