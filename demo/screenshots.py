@@ -19,6 +19,7 @@ from demo.stack import CHECKOUT, Stack
 
 _CHROMIUM = "/usr/bin/chromium"
 _WIDTH, _HEIGHT = 1360, 850
+_TALL = 1180  # the live page with its pictures
 _COLOURS = 128
 
 
@@ -42,8 +43,10 @@ def main() -> int:
         if story is not None:
             _wait(lambda: stack.home.settings() is not None and _answers(page, stack), story)
             run = _wait(lambda: _under_way(page, stack), story)
+            page.set_viewport_size({"width": _WIDTH, "height": _TALL})
             page.goto(_task(stack.urls["airflow"], run))
             take("task-live")
+            page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
             if story.wait():
                 raise SystemExit("the story failed")
         airflow = stack.urls["airflow"]
