@@ -21,6 +21,7 @@ _CHECKS: tuple[tuple[str, str, str, float], ...] = (
     ("artifacts", "artifact_root", "artifacts:root", 30),
     ("artifacts", "API server", "artifacts:readers", 15),
     ("evidence", "chains", "artifacts:evidence", 120),
+    ("connections", "metadata database", "connections:database", 20),
     ("mlflow", "registry", "mlflow:registry", 20),
     ("gateway", "gateways", "gateway:gateways", 20),
     ("metrics", "counters", "gateway:metrics", 20),
@@ -32,11 +33,11 @@ _CHECKS: tuple[tuple[str, str, str, float], ...] = (
     ("dags", "parsing", "dags:parse_cost", 70),
 )
 _CONNECTION_SECONDS = 20.0
-#: Areas before those that look at connections more closely.
-_FIRST = ("versions", "extras", "configuration", "artifacts", "evidence")
+#: Areas that stand before those which look at connections more closely.
+_FIRST = ("versions", "extras", "configuration", "artifacts", "evidence", "connections")
 
 #: The areas, in order.
-AREAS = (*_FIRST, "connections", *dict.fromkeys(area for area, *_ in _CHECKS if area not in _FIRST))
+AREAS = (*_FIRST, *dict.fromkeys(area for area, *_ in _CHECKS if area not in _FIRST))
 
 _Look = Callable[[Site], Iterable[Finding]]
 

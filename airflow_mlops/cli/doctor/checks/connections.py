@@ -8,11 +8,11 @@ from typing import Any
 
 from airflow.sdk.exceptions import AirflowException
 
-from airflow_mlops.cli.doctor.finding import Finding, failed, note, ok
+from airflow_mlops.cli.doctor.finding import Finding, failed, note, ok, warn
 from airflow_mlops.cli.doctor.site import DEFAULT_CONNECTIONS, Site
 from airflow_mlops.exceptions import MLOpsError
 
-__all__ = ["connection_check"]
+__all__ = ["connection_check", "database"]
 
 _USED_BY = {
     "mlflow": "registration, promotion and tracking",
@@ -24,6 +24,28 @@ _USED_BY = {
 _DOCKER_SECONDS = 5
 _GIT_VERSION = re.compile(r"'git_version': '([^']+)'")
 _WEB = ("http", "https", "generic", "prometheus")
+
+
+def database(site: Site) -> Iterator[Finding]:
+    """Say whether connections that are kept in Airflow's database can be seen at all; Airflow itself does not."""
+    del site
+    from airflow.models.connection import Connection
+    from airflow.utils.session import create_session
+    from sqlalchemy import func, select
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with create_session() as session:
+            count = session.scalar(select(func.count()).select_from(Connection))
+    except SQLAlchemyError as error:
+        yield warn(
+            "metadata database",
+            f"it cannot be asked: {str(error).splitlines()[0]}; connections that are kept there look undefined",
+            "on a worker that is in order: its tasks ask the API server; "
+            "elsewhere look at [database] sql_alchemy_conn, and run `airflow db migrate`",
+        )
+    else:
+        yield ok("metadata database", f"{count} connections are kept there")
 
 
 def connection_check(conn_id: str) -> Callable[[Site], Iterator[Finding]]:
@@ -120,10 +142,10 @@ def _never() -> Any:
 
 def _by_hook(conn_id: str, conn_type: str) -> tuple[bool | None, str]:
     """Test any other connection, if its type has a hook, and that a test."""
-    from airflow.providers_manager import ProvidersManager
     from airflow.sdk import BaseHook
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
 
-    known = ProvidersManager().hooks.get(conn_type)
+    known = ProvidersManagerTaskRuntime().hooks.get(conn_type)
     if known is not None and not known.hook_class_name:
         return None, f"defined; the type {conn_type!r} has no test"
     hook = BaseHook.get_hook(conn_id)
