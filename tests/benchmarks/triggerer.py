@@ -51,11 +51,12 @@ class ApiServer:
     """Leases and HTTPRoutes as an API server answers them; stands for a client's ``call_api``."""
 
     def __init__(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
+        self.documents: dict[str, Any] = dict(documents)
         self.answers = {path: json.dumps(document).encode() for path, document in documents.items()}
 
     def call_api(self, path: str, method: str, *, body: Sequence[Mapping[str, Any]] = (), **_: Any) -> Any:
         if method == "PATCH":
-            document = json.loads(self.answers[path])
+            document = self.documents[path]
             for operation in body:
                 *parents, last = (part.replace("~1", "/") for part in operation["path"].split("/")[1:])
                 place = document
