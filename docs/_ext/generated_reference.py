@@ -203,7 +203,6 @@ SPECIFICATIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "Monitoring": ("airflow_mlops.monitoring.spec.MonitorPolicy",),
     "Loading of models": ("airflow_mlops.loading.LoadingPolicy", "airflow_mlops.loading.SignaturePolicy"),
-    "Model cards": ("airflow_mlops.governance.card_facts.CardText",),
     "Export to ONNX": ("airflow_mlops.evaluation.onnx_parity.OnnxSpec",),
     "Pods, containers and volumes": (
         "airflow_mlops.training.pods.PodResources",
