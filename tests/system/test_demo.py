@@ -34,8 +34,9 @@ def tell(story: str, home: Path, *options: str) -> subprocess.CompletedProcess[s
 def home(model_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A stack on which the first story was told; it is stopped at the end."""
     root = tmp_path_factory.mktemp("demo")
+    # Below the ports that the system gives to connections: other tests run beside these.
     base = next(
-        base for base in range(33000, 39000, 100)
+        base for base in range(23000, 29000, 100)
         if all(can_bind("127.0.0.1", port) for _, port in Ports.from_base(base).named())
     )  # fmt: skip
     told = tell("promote", root, "--port-base", str(base))
