@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import textwrap
+import tomllib
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+SHELL = ("sh", "bash")
 PAGES = (*sorted((ROOT / "docs").rglob("*.md")), README, ROOT / "CONTRIBUTING.md")
+
+TARGETS = frozenset(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+EXTRAS = frozenset(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<text>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE
