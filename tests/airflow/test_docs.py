@@ -21,8 +21,8 @@ _SCRIPTS = [block for block in blocks("python", pages=(README,)) if "training_jo
 def test_every_block_says_what_it_is():
     known = {"python", "yaml", "json", "ini", *SHELL, "text"}
     unknown = {str(block): block.language for block in blocks() if not block.language.startswith("{")}
-    # The README's picture and the list of commands in CONTRIBUTING are for people.
-    allowed = {name for name in unknown if name.startswith(("README.md", "CONTRIBUTING.md")) and not unknown[name]}
+    # The README's picture is for people.
+    allowed = {name for name in unknown if name.startswith("README.md") and not unknown[name]}
     assert {name: language for name, language in unknown.items() if language not in known and name not in allowed} == {}
 
 
