@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from airflow_mlops.governance.decided import Document, is_moment, slot_of
 from airflow_mlops.governance.overview import slots_wanted
 from airflow_mlops.hooks.evidence import names, subjects
 from airflow_mlops.hooks.evidence_writing import head_of, stored_document
+from airflow_mlops.hooks.transfer import local_path
 
 if TYPE_CHECKING:
     from airflow_mlops.governance.ledger_files import Head
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "EvidenceReader", "Extract", "Problem"]
 
+_AT_ONCE = 8
 _KEPT = {"gate": 20, "approval": 40}
 
 
@@ -103,7 +106,10 @@ class EvidenceReader:
         self._limit = documents
         self._cache: OrderedDict[tuple[str, str], Document] = OrderedDict()
         self._walks: OrderedDict[str, _Walk] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
+        # One request at a time looks back in a chain; those about other models, but for a sixteenth, do not wait.
+        self._looking = tuple(threading.Lock() for _ in range(16))
+        self._pool = None if local_path(str(store.root)) is not None else ThreadPoolExecutor(_AT_ONCE, "evidence")
 
     def subjects(self) -> tuple[str, ...]:
         """Return the names of everything that decisions were taken about, sorted."""
@@ -135,13 +141,12 @@ class EvidenceReader:
         documents: dict[int, Document] = {}
         problems = []
         # The one before the first is read too, so that the first's link can be verified.
-        for number in (*(wanted[:1] and [wanted[0] - 1]), *wanted):
-            if number in chain.names:
-                found = self._document(chain.subject, number, chain.names[number])
-                if isinstance(found, Problem):
-                    problems.append(found)
-                else:
-                    documents[number] = found
+        known = [number for number in (*(wanted[:1] and [wanted[0] - 1]), *wanted) if number in chain.names]
+        for number, found in zip(known, self._read(chain, known), strict=True):
+            if isinstance(found, Problem):
+                problems.append(found)
+            else:
+                documents[number] = found
         problems += [problem for number in wanted if (problem := _broken(chain, documents, number)) is not None]
         low, high = (wanted[0], wanted[-1]) if wanted else (1, 0)
         # What is wrong with the chain's end, or with its head, is told with its newest document.
@@ -166,7 +171,7 @@ class EvidenceReader:
         :param at_least: how many documents are looked at, unless the overview is complete before
         :param more: how many further ones a call may read
         """
-        with self._lock:
+        with self._looking[hash(chain.subject) % len(self._looking)]:
             walk = self._walk(chain, at_least)
             budget = max(more, at_least - (walk.newest - walk.oldest + 1))
             while not walk.is_done and budget > 0:
@@ -197,15 +202,17 @@ class EvidenceReader:
         return low
 
     def _walk(self, chain: Chain, at_least: int) -> _Walk:
-        walk = self._walks.pop(chain.subject, None)
+        with self._lock:
+            walk = self._walks.pop(chain.subject, None)
         if walk is None or walk.newest > chain.total or chain.total - walk.newest > max(at_least, 50):
             walk = _Walk(newest=chain.total, oldest=chain.total + 1)
         elif walk.newest < chain.total:
             self._visit(walk, chain, range(walk.newest + 1, chain.total + 1))
             walk.newest = chain.total
-        self._walks[chain.subject] = walk
-        while len(self._walks) > self._limit:
-            self._walks.popitem(last=False)
+        with self._lock:
+            self._walks[chain.subject] = walk
+            while len(self._walks) > self._limit:
+                self._walks.popitem(last=False)
         return walk
 
     def _visit(self, walk: _Walk, chain: Chain, numbers: Sequence[int]) -> None:
@@ -219,6 +226,13 @@ class EvidenceReader:
             return head_of(self._store, subject), []
         except ContractError as error:
             return None, [Problem(0, "", _without_place(str(error)))]
+
+    def _read(self, chain: Chain, numbers: Sequence[int]) -> Iterable[Document | Problem]:
+        def one(number: int) -> Document | Problem:
+            return self._document(chain.subject, number, chain.names[number])
+
+        # A file is there at once; an object store is asked for several at a time.
+        return map(one, numbers) if self._pool is None else self._pool.map(one, numbers)
 
     def _document(self, subject: str, number: int, name: str) -> Document | Problem:
         with self._lock:
