@@ -54,7 +54,6 @@ def statsd(monkeypatch):
         for name, value in {**settings, "STATSD_INFLUXDB_ENABLED": "True", "STATSD_PREFIX": "airflow"}.items():
             monkeypatch.setenv(f"AIRFLOW__METRICS__{name}", value)
         for module, factory in ((core, core_factory), (sdk, sdk_factory)):
-            monkeypatch.setattr(module, "_backend", None)
             module.initialize(factory=factory(), export_legacy_names=False)
 
         def received() -> set[str]:
@@ -70,8 +69,8 @@ def statsd(monkeypatch):
         for module in (core, sdk):
             if module._backend is not None:
                 module._backend.statsd.close()
-            monkeypatch.setattr(module, "_backend", None)
-            monkeypatch.setattr(module, "_factory", None)
+            # As they are where nobody has set them up; monkeypatch would bring back what was set up here.
+            module._backend = module._factory = None
 
 
 def test_tasks_tell_what_they_decided(run_dag, statsd, tmp_path, artifact_root):

@@ -134,7 +134,10 @@ def test_airflow_loads_the_plugin_through_its_entry_point():
 def test_the_options_are_known_to_airflow():
     known = conf.configuration_description["mlops"]["options"]
     backends = {"backend", "docker", "kubernetes"}
-    assert set(known) == {"artifact_root", "model_python", "local_home", "pod_url", "image_url", *backends}
+    assert set(known) == {
+        *backends,
+        *("artifact_root", "evidence_key", "image_url", "local_home", "model_python", "pod_url"),
+    }
 
 
 def test_a_model_asset_takes_our_scheme():
