@@ -16,7 +16,7 @@ from airflow_mlops.exceptions import MLOpsError, SpecificationError
 from airflow_mlops.ui.access import requires_dag
 from airflow_mlops.ui.answers import json_answer, page_answer
 from airflow_mlops.ui.assets import asset
-from airflow_mlops.ui.frame import page_of, root_of
+from airflow_mlops.ui.frame import page_of
 from airflow_mlops.ui.models import compare_page, model_page, models_page, release_page
 from airflow_mlops.ui.reports import report, report_list
 from airflow_mlops.ui.runs import live_figures, run_page, task_page
@@ -93,8 +93,7 @@ def _unreadable(request: Request, error: Exception) -> Response:
 
 
 def _say(request: Request, title: str, message: str, status: int) -> Response:
-    below = str(request.scope.get("path", "")).removeprefix(root_of(request))
-    if below.startswith("/live/"):
+    if "/mlops/live/" in str(request.scope.get("path", "")):
         return json_answer({"error": message}, status)
     html = render("error.html", title=title, message=message, page=page_of(request, "models"))
     answer: HTMLResponse = page_answer(html, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -216,6 +217,19 @@ def test_releases_are_paged_from_the_newest(client, headers, write_many):
     newer = re.search(r'href="([^"]+)" rel="prev"', second.text)
     assert newer is not None
     assert newer[1] == "/mlops/models/flights"
+
+
+def test_behind_a_prefix_every_address_has_it(app, headers, write):
+    from fastapi.testclient import TestClient
+
+    write(*release())
+    with contextlib.closing(TestClient(app, base_url="http://airflow", root_path="/flow")) as client:
+        page = client.get("/flow/mlops/models/flights", headers=headers).text
+        missing = client.get("/flow/mlops/live/ct/run/task/-1", headers=headers)
+    found = re.findall(r'(?:href|src|action|data-live)="(/[^"]+)"', page)
+    assert len(found) > 5
+    assert all(address.startswith(("/flow/mlops/", "/flow/dags/")) for address in found), found
+    assert missing.json()["error"].startswith("Task task of run run of ct")
 
 
 def test_files_of_the_package_are_asked_for_once(client, headers):
