@@ -19,7 +19,7 @@ from demo.stack import CHECKOUT, Stack
 
 _CHROMIUM = "/usr/bin/chromium"
 _WIDTH, _HEIGHT = 1360, 850
-_TALL = 1180  # the live page with its pictures
+_TALL = 1180  # a rollout's page with its plots
 _COLOURS = 128
 
 
@@ -46,11 +46,13 @@ def main() -> int:
             page.set_viewport_size({"width": _WIDTH, "height": _TALL})
             page.goto(_task(stack.urls["airflow"], run))
             take("task-live")
-            page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
             if story.wait():
                 raise SystemExit("the story failed")
         airflow = stack.urls["airflow"]
-        page.goto(f"{airflow}/")
+        page.set_viewport_size({"width": _WIDTH, "height": _TALL})
+        page.goto(_task(airflow, _runs(stack, "cd_flights")[0]))
+        take("task-promoted")
+        page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
         page.goto(f"{airflow}/plugin/mlops-models")
         take("models")
         page.goto(f"{airflow}/plugin/mlops-models/mlops/models/flights")
