@@ -142,8 +142,12 @@ class ApproveReleaseOperator(MLOpsOperator, BranchMixIn):
             documents = store.read_evidence(self.model_name)
             before = read_standing(documents, question_digest)
         except ContractError as error:
-            record_void(context, store, self.model_name, answer, why=str(error))
-            raise
+            who = "nobody" if answer is None else answer.who
+            try:
+                record_void(context, store, self.model_name, answer, why=str(error))
+            except ContractError as refused:  # nothing is chained to a document that was changed
+                self.log.warning("That cannot be put on record: %s", refused)
+            raise ContractError(f"the answer of {who} is void: {error}") from error
         after = step(before, answer, newest=newest_or_none(store, documents, before.question.model_digest))
         self.log.info("%s: %s", after.state, after.reason)
         if after.state == "open":

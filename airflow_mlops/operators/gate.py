@@ -139,7 +139,10 @@ class ModelGateOperator(MLOpsOperator, BranchMixIn):
         try:
             asked, report = asked_about(store, evidence_uri, evidence_digest)
         except (ContractError, SpecificationError) as error:
-            record_void(context, store, self.model_name, answer, uri=evidence_uri, why=str(error))
+            try:
+                record_void(context, store, self.model_name, answer, uri=evidence_uri, why=str(error))
+            except ContractError as refused:  # nothing is chained to a document that was changed
+                self.log.warning("That cannot be put on record: %s", refused)
             raise ContractError(f"the answer of {answer.who} is void: {error}") from error
         result = record_answer(context, store, answer, asked, report, uri=evidence_uri)
         verdict = Verdict(result["verdict"])
