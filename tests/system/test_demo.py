@@ -60,6 +60,12 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
+@pytest.fixture(scope="module")
+def desk(browser: Any) -> Any:
+    """A window that keeps Airflow's own scripts, which are some megabytes, from one test to the next."""
+    return browser.new_context(viewport={"width": 1400, "height": 1000})
+
+
 def test_the_first_story_ends_with_a_promoted_model(home: Path, summary: dict[str, Any]) -> None:
     assert (summary["champion_before"], summary["champion_after"]) == ("1", "2")
     assert {entry["verdict"] for entry in summary["verdicts"]["validation"]} == {"pass"}
@@ -77,10 +83,10 @@ def test_no_request_was_lost_while_the_model_changed(home: Path, summary: dict[s
     assert longest_outage(answers) is None
 
 
-def test_a_person_sees_the_run_in_the_browser(browser: Any, summary: dict[str, Any]) -> None:
+def test_a_person_sees_the_run_in_the_browser(desk: Any, summary: dict[str, Any]) -> None:
     airflow, shots = summary["urls"]["airflow"], CHECKOUT / "build" / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
-    page, _ = watched(browser.new_context(viewport={"width": 1400, "height": 1000}))
+    page, _ = watched(desk)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{airflow}/dags", wait_until="networkidle")
@@ -95,13 +101,12 @@ def test_a_person_sees_the_run_in_the_browser(browser: Any, summary: dict[str, A
     assert answer.status == 200
     assert "flights" in page.content()
     page.screenshot(path=shots / "validation.png")
-    page.context.close()
+    page.close()
     assert not errors
 
 
-def test_whoever_is_on_call_finds_what_serves_and_why(browser: Any, summary: dict[str, Any]) -> None:
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page, complaints = watched(context, below="/mlops/")
+def test_whoever_is_on_call_finds_what_serves_and_why(desk: Any, summary: dict[str, Any]) -> None:
+    page, complaints = watched(desk, below="/mlops/")
     page.goto(f"{summary['urls']['airflow']}/dags")
     page.get_by_role("link", name="Models").click()
     shown = page.frame_locator("iframe")
@@ -125,13 +130,12 @@ def test_whoever_is_on_call_finds_what_serves_and_why(browser: Any, summary: dic
     # Out of the frame, which may not open windows nor move its parent.
     shown.get_by_role("link", name="gate", exact=True).first.click()
     page.wait_for_url(re.compile(r"/dags/ct_flights/runs/[^/]+/tasks/gate"))
-    context.close()
+    page.close()
     assert complaints == []
 
 
-def test_tabs_show_the_evidence_of_a_task_and_of_a_run(browser: Any, summary: dict[str, Any]) -> None:
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    page, complaints = watched(context, below="/mlops/")
+def test_tabs_show_the_evidence_of_a_task_and_of_a_run(desk: Any, summary: dict[str, Any]) -> None:
+    page, complaints = watched(desk, below="/mlops/")
     _, run, *_ = unquote(_plain(summary["verdicts"]["gate"][0]["report_uri"])).split("/")
     address = f"{summary['urls']['airflow']}/dags/ct_flights/runs/{quote(run, safe='')}"
     page.goto(f"{address}/tasks/gate")
@@ -146,7 +150,7 @@ def test_tabs_show_the_evidence_of_a_task_and_of_a_run(browser: Any, summary: di
     stages = shown.locator("ol.flow li")
     assert stages.locator("a").all_inner_texts()[:3] == ["Data", "Gate", "Registration"]
     assert [verdict.split()[-1] for verdict in stages.locator(".verdict").all_inner_texts()][:3] == ["pass"] * 3
-    context.close()
+    page.close()
     assert complaints == []
 
 

@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
         "/no-releases": ("model.html", {"overview": ModelOverview(name="churn"), "releases": ()}),
         "/release": (
             "release.html",
-            {"release": found[-1], "entries": found[-1].entries, "validations": found[-1].entries[:1]},
+            {"release": found[-1], "entries": found[-1].entries, "validations": found[0].entries[:1]},
         ),
         "/compare": ("compare.html", {"left": found[1], "right": found[0]}),
         "/task": ("task.html", {**task, **nothing, "live": live()}),
