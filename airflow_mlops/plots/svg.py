@@ -29,7 +29,9 @@ Tone = Literal["new", "soft", "pass", "warn", "fail"]
 """Whose mark it is: the candidate's, the champion's, or a judgement's."""
 
 #: Colours are the page's; outside of one of our pages a picture has the colour of the text.
-COLOURS = {tone: f"var(--{tone}, currentColor)" for tone in ("new", "soft", "pass", "warn", "fail", "ink", "line", "paper")}
+COLOURS = {
+    tone: f"var(--{tone}, currentColor)" for tone in ("new", "soft", "pass", "warn", "fail", "ink", "line", "paper")
+}
 
 _LONGEST_LABEL = 30
 
