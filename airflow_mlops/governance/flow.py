@@ -62,8 +62,9 @@ class RunFlow:
 
     @property
     def verdict(self) -> Verdict | None:
-        """Of the stage that ended last; None if nothing was decided."""
-        last = max(self.stages, key=lambda stage: stage.entries[-1].decided_at, default=None)
+        """Of the stage that ended last; None if nothing was decided. A card tells of the model, and decides nothing."""
+        deciding = [stage for stage in self.stages if stage.kind != "card"] or self.stages
+        last = max(deciding, key=lambda stage: stage.entries[-1].decided_at, default=None)
         return None if last is None else last.verdict
 
 

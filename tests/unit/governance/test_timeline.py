@@ -123,6 +123,11 @@ class TestFlow:
         assert flow.models == (("flights", 8),)
         assert flow.verdict is Verdict.PASS
 
+    def test_a_card_that_lacks_something_is_no_verdict_of_the_run(self):
+        card = decided("card", "warn", at=20.0)
+        assert run_flow("ct", "run", timeline(numbered([*whole_release("2", "b"), card]))).verdict is Verdict.PASS
+        assert run_flow("ct", "run", timeline(numbered([card]))).verdict is Verdict.WARN
+
     def test_nothing_decided_is_no_flow(self):
         assert run_flow("ct", "run", ()).verdict is None
 
