@@ -117,7 +117,7 @@ def test_they_survive_serialisation_and_check_their_arguments():
     }
     assert tasks["judge"].is_mapped
     assert {"op_kwargs", "evaluation", "policy"} <= set(tasks["judge"].template_fields)
-    assert tasks["check"].extra_links == ["Report"]
+    assert sorted(tasks["check"].extra_links) == ["Evidence", "Report"]
     with DAG("wrong", schedule=None):
         with pytest.raises(TypeError, match=r"@task\.gate: evaluation is what the function returns"):
             gate_task(policy={}, model_name="m", evaluation={})(_named("judge"))()
