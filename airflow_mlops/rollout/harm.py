@@ -195,7 +195,8 @@ def _requests_missing(ratios: Sequence[Sequence[float]], trials: int, needed: fl
     def enough(times: float) -> bool:
         return max(log_e_value([value * times for value in one]) for one in ratios) >= bound
 
-    # The logarithm of a sum of exponentials is convex and begins at 0: it stays below what it does not reach at the end.
+    # The logarithm of a sum of exponentials is convex and begins at 0: it stays below what it does not reach at the
+    # end.
     if not enough(_FARTHEST):
         return None
     times = 1.0

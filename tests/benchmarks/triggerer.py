@@ -171,10 +171,10 @@ def pod_triggers(count: int, look_seconds: float) -> list[Any]:
         async def get_pod(self, name: str, namespace: str) -> Any:
             await asyncio.sleep(0)
             LOOKS.append(1)
-            return client.deserialize(SimpleNamespace(data=POD), "V1Pod")
+            return client.deserialize(SimpleNamespace(data=POD), "V1Pod")  # type: ignore[arg-type]
 
     class Waiting(KubernetesPodTrigger):
-        hook = Hook()
+        hook = Hook()  # type: ignore[assignment]
 
         async def _wait_for_pod_start_within_deadline(self) -> Any:
             return self.define_pod_container_state(await self._get_pod())
