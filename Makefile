@@ -60,10 +60,11 @@ test: setup test-bare ## All tests that need no container engine
 
 test-bare: setup ## Kernel and domains, where Airflow is not installed
 	@test -x $(BARE)/bin/pytest || { $(PYTHON) -m venv $(BARE) && \
-		$(BARE)/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-timeout hypothesis pyyaml jinja2 \
+		$(BARE)/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-timeout pytest-xdist hypothesis pyyaml jinja2 \
 		jsonschema scikit-learn; }
 	$(BARE)/bin/python -c 'import importlib.util as u, sys; sys.exit(bool(u.find_spec("airflow")))'
-	PYTHONPATH=$(CURDIR) $(BARE)/bin/python -m pytest tests/unit/test_*.py $(DOMAINS:%=tests/unit/%) tests/unit/stats tests/properties
+	PYTHONPATH=$(CURDIR) $(BARE)/bin/python -m pytest --numprocesses 2 --dist loadfile \
+		tests/unit/test_*.py $(DOMAINS:%=tests/unit/%) tests/unit/stats tests/properties
 
 test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds of megabytes (Spark, SHAP)
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs --explanations
