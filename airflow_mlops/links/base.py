@@ -11,7 +11,11 @@ from airflow.sdk.execution_time.xcom import XCom
 if TYPE_CHECKING:
     from airflow_mlops.evidence import Origin
 
-__all__ = ["PushedLink", "push_link", "report_url", "web_prefix"]
+__all__ = ["PushedLink", "begin_links", "push_link", "report_url", "web_prefix"]
+
+#: Links by task instance that this process has seen from its beginning. Airflow asks for every link when a task ends;
+#: to ask Airflow back what was pushed a moment ago would cost a request for each.
+_begun: dict[tuple[Any, ...], dict[str, str]] = {}
 
 
 class PushedLink(BaseOperatorLink):
@@ -24,12 +28,29 @@ class PushedLink(BaseOperatorLink):
 
         Airflow asks at the end of the task and stores the answer under the same key, so the address stays.
         """
+        pushed = _begun.get(_identity(ti_key))
+        if pushed is not None:
+            return pushed.get(self.xcom_key, "")
         return str(XCom.get_value(ti_key=ti_key, key=self.xcom_key) or "")
+
+
+def begin_links(context: Context) -> None:
+    """Say that this process runs the task from its beginning: what it does not push, nobody has pushed."""
+    if (ti := context.get("ti")) is not None:
+        _begun[_identity(ti)] = {}
 
 
 def push_link(context: Context, link: PushedLink, url: str) -> None:
     """Show a link now, while the task is still running."""
-    context["ti"].xcom_push(key=link.xcom_key, value=url)
+    ti = context["ti"]
+    ti.xcom_push(key=link.xcom_key, value=url)
+    pushed = _begun.get(_identity(ti))
+    if pushed is not None:
+        pushed[link.xcom_key] = url
+
+
+def _identity(ti: Any) -> tuple[Any, ...]:
+    return tuple(getattr(ti, name, None) for name in ("dag_id", "run_id", "task_id", "map_index", "try_number"))
 
 
 def web_prefix() -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from airflow.sdk import Context
 
-from airflow_mlops.links.base import PushedLink, push_link, web_prefix
+from airflow_mlops.links.base import PushedLink, begin_links, push_link, web_prefix
 
 __all__ = [
     "EvidenceLink",
@@ -57,6 +57,7 @@ def show(context: Context, operator: Any) -> None:
 
     :param operator: the running operator
     """
+    begin_links(context)
     declared = {type(link) for link in operator.operator_extra_links}
     if ModelLink in declared and (name := getattr(operator, "model_name", None)):
         push_link(context, ModelLink(), f"{web_prefix()}/mlops/models/{quote(str(name), safe='')}")

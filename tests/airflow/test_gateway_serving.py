@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,7 +48,8 @@ def test_wrong_settings_are_named_by_their_place_in_the_connection(define, servi
 
 def start(**changes: Any) -> Any:
     arguments = {"model_name": "flights", "version": "3", "model": MODEL, "deferrable": False} | changes
-    return StartModelServerOperator(task_id="start", **arguments).execute({})
+    ti = SimpleNamespace(xcom_push=lambda **_: None)
+    return StartModelServerOperator(task_id="start", **arguments).execute({"ti": ti})
 
 
 def test_a_cluster_that_does_not_answer_may_pass(define):

@@ -208,13 +208,14 @@ operator = TrainLocallyOperator(
     parameters={{"count": {str(tmp_path / "count")!r}, "seconds": 2}}, python={sys.executable!r},
     environment={{"PYTHONPATH": {ROOT!r}}},
 )
-ti = SimpleNamespace(dag_id="d", run_id="r", task_id="train", try_number=1, map_index=-1, xcom_push=print)
+ti = SimpleNamespace(dag_id="d", run_id="r", task_id="train", try_number=1, map_index=-1, xcom_push=lambda **_: None)
 print(operator.execute(dict(ti=ti)))
 """
     first = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 60
     while not (tmp_path / "count").exists():
         assert time.monotonic() < deadline
+        assert first.poll() is None
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

@@ -24,6 +24,8 @@ NEEDED_FOR: Mapping[str, str] = {
     "pandera": "ValidateDataOperator with suites for pandera",
     "sql": "ValidateDataOperator on tables of a database, labels from SQL",
     "spark": "ValidateDataOperator on Spark",
+    "openlineage": "lineage of every operator by OpenLineage",
+    "statsd": "metrics of every operator by StatsD",
 }
 
 
