@@ -56,14 +56,15 @@ screenshots: setup ## The pictures in docs/images, from a running Airflow; needs
 
 test: setup test-bare ## All tests that need no container engine
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs
-	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) $(BIN)/python -m pytest -m 'not system' --numprocesses 2 --dist loadfile --durations 15 $(TESTS)
+	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) MLOPS_TESTS_PASSED=$(BARE)/passed \
+		$(BIN)/python -m pytest -m 'not system' --numprocesses 2 --dist loadfile --durations 15 $(TESTS)
 
 test-bare: setup ## Kernel and domains, where Airflow is not installed
-	@test -x $(BARE)/bin/pytest || { $(PYTHON) -m venv $(BARE) && \
+	@$(BARE)/bin/python -c 'import xdist' 2>/dev/null || { $(PYTHON) -m venv $(BARE) && \
 		$(BARE)/bin/python -m pip install --quiet --constraint constraints.txt pytest pytest-timeout pytest-xdist hypothesis pyyaml jinja2 \
 		jsonschema scikit-learn; }
 	$(BARE)/bin/python -c 'import importlib.util as u, sys; sys.exit(bool(u.find_spec("airflow")))'
-	PYTHONPATH=$(CURDIR) $(BARE)/bin/python -m pytest --numprocesses 2 --dist loadfile \
+	PYTHONPATH=$(CURDIR) MLOPS_TESTS_PASSED_INTO=$(BARE)/passed $(BARE)/bin/python -m pytest --numprocesses 2 --dist worksteal \
 		tests/unit/test_*.py $(DOMAINS:%=tests/unit/%) tests/unit/stats tests/properties
 
 test-system: setup ## Tests that need Docker, Kubernetes, a browser, or hundreds of megabytes (Spark, SHAP)

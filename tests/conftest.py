@@ -17,7 +17,9 @@ from airflow_mlops.manifest import manifest_of
 from airflow_mlops.references import DatasetRef
 from tests.mlflow_server import running_mlflow
 
-pytest.register_assert_rewrite("airflow_mlops.testing.router_conformance", "airflow_mlops.testing.store_conformance")
+pytest.register_assert_rewrite(
+    *(f"airflow_mlops.testing.{suite}_conformance" for suite in ("router", "store", "mirror", "match"))
+)
 
 # Airflow reads its configuration when it is first imported, so this stands here and not in a fixture.
 _HOME = Path(tempfile.mkdtemp(prefix="airflow-mlops-tests-"))
@@ -54,6 +56,30 @@ else:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+# `make test` runs kernel and domains where Airflow is not installed; what has passed there is not run a second time.
+_PASSED: set[str] = set()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and report.passed:
+        _PASSED.add(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    target = os.environ.get("MLOPS_TESTS_PASSED_INTO")
+    if target and not hasattr(session.config, "workerinput"):
+        Path(target).write_text("\n".join(sorted(_PASSED)), encoding="utf-8")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    source = os.environ.get("MLOPS_TESTS_PASSED")
+    if source:
+        passed = set(Path(source).read_text(encoding="utf-8").split("\n"))
+        again = [item for item in items if item.nodeid in passed]
+        config.hook.pytest_deselected(items=again)
+        items[:] = [item for item in items if item.nodeid not in passed]
 
 
 def _free_port() -> int:
