@@ -56,7 +56,7 @@ screenshots: setup ## The pictures in docs/images, from a running Airflow; needs
 
 test: setup test-bare ## All tests that need no container engine
 	@$(BIN)/python -m demo environment --envs $(BUILD)/envs
-	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) MLOPS_TESTS_PASSED=$(BARE)/passed \
+	MLOPS_MODEL_PYTHON=$$(cat $(BUILD)/envs/model-python) $(if $(TESTS),,MLOPS_TESTS_PASSED=$(BARE)/passed) \
 		$(BIN)/python -m pytest -m 'not system' --numprocesses 2 --dist loadfile --durations 15 $(TESTS)
 
 test-bare: setup ## Kernel and domains, where Airflow is not installed
