@@ -85,6 +85,7 @@ def people(
 ) -> Iterator[Callable[..., Any]]:
     """Run a canary beside which ``person(dag_id)`` acts, in a thread; returns the run."""
     from airflow.models.connection import Connection
+    from airflow.models.taskinstance import TaskInstance
     from airflow.sdk.definitions import dag as definitions
     from airflow.settings import Session
     from sqlalchemy import delete
@@ -95,6 +96,11 @@ def people(
     fields = {**given, "extra": json.dumps(given["extra"])}
     session.add(Connection(conn_id="model_gateway_default", **fields))
     session.commit()
+    # dag.test writes once more that a task sleeps, after Airflow did; by then the triggerer may have woken it.
+    write = TaskInstance.set_state
+    monkeypatch.setattr(
+        TaskInstance, "set_state", lambda ti, state, **more: state == "deferred" or write(ti, state, **more)
+    )
     without = functools.partial(definitions._run_task)
     monkeypatch.setattr(definitions, "_run_task", lambda **more: without(**{**more, "run_triggerer": False}))
     failed: list[BaseException] = []
