@@ -185,13 +185,14 @@ operator = TrainInDockerOperator(
     task_id="train", entrypoint={str(file)!r}, datasets={{"train": [{dataset!r}]}}, model_name="flights",
     parameters={{"seconds": 5}}, image={trainer_image!r},
 )
-ti = SimpleNamespace(dag_id="d", run_id="r", task_id="train", try_number=1, map_index=-1, xcom_push=print)
+ti = SimpleNamespace(dag_id="d", run_id="r", task_id="train", try_number=1, map_index=-1, xcom_push=lambda **_: None)
 print(operator.execute(dict(ti=ti)))
 """
     first = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
     deadline = time.monotonic() + 120
     while not (logs := [log for log in artifact_root.rglob("job.log") if "rows" in log.read_text()]):
         assert time.monotonic() < deadline
+        assert first.poll() is None
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
