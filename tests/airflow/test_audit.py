@@ -609,5 +609,7 @@ def test_the_schema_describes_what_is_written(recorded, artifact_root):
     from airflow_mlops.schemas import load_schema
 
     schema = load_schema("evidence-1")
-    for path in (artifact_root / "evidence").glob("*/*.json"):
+    written = list((artifact_root / "evidence").glob("*/*.json"))
+    assert written
+    for path in written:
         jsonschema.validate(json.loads(path.read_text()), schema)

@@ -30,20 +30,23 @@ class CronJob:
     last_scheduled: datetime | None
 
 
-def cron_jobs(client: Any, namespace: str) -> Sequence[CronJob] | None:
-    """Return the CronJobs of a namespace, None if this account may not list them.
+def cron_jobs(client: Any, namespace: str) -> Sequence[CronJob]:
+    """Return the CronJobs of a namespace.
 
     :param client: ``kubernetes.client.ApiClient``
+    :raises PermanentAdapterError: if they may not be listed, with the cluster's reason
     :raises TransientAdapterError: if the cluster does not answer
     """
     objects = KubernetesObjects(client, namespace)
+    refused: PermanentAdapterError | None = None
     for version in _VERSIONS:
         kind = ObjectKind(group="batch", version=version, plural="cronjobs", kind="CronJob")
         try:
             return [_read(one) for one in objects.list(kind, {})]
-        except PermanentAdapterError:
-            continue
-    return None
+        except PermanentAdapterError as error:
+            # The newest version says best why; the older one may be unknown for no other reason than its age.
+            refused = refused or error
+    raise refused or PermanentAdapterError(f"the cluster has no CronJobs of versions {', '.join(_VERSIONS)}")
 
 
 def _read(document: Any) -> CronJob:

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow_mlops.cli.doctor.finding import Finding, note, ok, warn
 from airflow_mlops.cli.doctor.site import Site
-from airflow_mlops.exceptions import MLOpsError
+from airflow_mlops.exceptions import MLOpsError, PermanentAdapterError
 
 __all__ = ["watchdog"]
 
@@ -62,11 +62,13 @@ def _local(conn_id: str, directory: Path) -> Finding:
 def _in_cluster(conn_id: str, hook: Any) -> Iterator[Finding]:
     from airflow_mlops.adapters.pods.cron_jobs import cron_jobs
 
-    jobs = cron_jobs(hook.cluster_client(), hook.namespace)
-    if jobs is None:
+    try:
+        jobs = cron_jobs(hook.cluster_client(), hook.namespace)
+    except PermanentAdapterError as error:
         yield note(
             conn_id,
-            f"this account may not list CronJobs of the namespace {hook.namespace}, so the watchdog is not seen",
+            f"this account may not list CronJobs of the namespace {hook.namespace}, so the watchdog is not seen: "
+            f"{error}",
             "run the doctor as somebody who may",
         )
         return
