@@ -2,7 +2,8 @@
 
 A question is about one newest piece of evidence. Answers come one after the other; each is a step from one standing to
 the next. Nothing but a step makes a release approved: by as many different people as the quorum wants, none of them the
-author, before the end, each of them naming the very evidence that was asked about, and while that is still the newest.
+author, all of them known by name, before the end, each of them naming the very evidence that was asked about, and while
+that is still the newest.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ __all__ = [
 State = Literal["open", "approved", "rejected", "expired", "void"]
 
 _SHORTEST = 12
+#: What Airflow's auth managers call somebody who has not logged in; the author could be that, too.
+_NOBODY = frozenset({"anonymous", "anonymoususer"})
 _MAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
@@ -333,6 +336,8 @@ def _refusal(standing: Standing, answer: ReleaseAnswer) -> str | None:
     if not _names(answer.evidence, asked.evidence_digest):
         named = f"it names {answer.evidence!r}" if answer.evidence else "it names no evidence"
         return f"{named}, and the newest evidence is {asked.evidence_digest}"
+    if _exact(known) & _NOBODY:
+        return "Airflow does not know who they are, so they may be the author; it takes people who log in"
     if same_person(known, asked.author.names):
         return f"they are the author ({asked.author.words})"
     if any(_exact(known) & _exact((one.by_id, one.by_name)) for one in standing.approvers):

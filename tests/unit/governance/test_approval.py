@@ -73,6 +73,8 @@ def test_as_many_different_people_as_the_quorum_wants_approve():
     [
         (answer("ADA"), "they are the author (ada, as the task's argument says)"),
         (answer("7", by_name="ada@elsewhere.org"), "they are the author"),
+        (answer("Anonymous", by_name="Anonymous"), "Airflow does not know who they are"),
+        (answer("AnonymousUser"), "Airflow does not know who they are"),
         (answer("Grace"), "they have approved before, and another person has to"),
         (answer("edsger", evidence=OTHER), f"it names '{OTHER}', and the newest evidence is {NEWEST}"),
         (answer("edsger", evidence=""), "it names no evidence"),
